@@ -1,0 +1,58 @@
+# make lab    opens JupyterLab on the series       make test   runs every test, notebooks included
+# make run    executes the series without a screen make lint   ruff and the type checker
+# make bench  measurements to repeat               make lock   renews the tested versions
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+INSTALLED := $(VENV)/.installed
+
+# The venv's own kernel comes before one of the same name in the user's home.
+export JUPYTER_PREFER_ENV_PATH := 1
+
+.PHONY: lab test run lint bench lock clean
+
+lab: $(INSTALLED)
+	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
+	    --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS)) \
+	    $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+# Two workers share two cores: one thread each, or they slow each other down.
+test: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax \
+	    --nbval-current-env --nbval-cell-timeout=900 $(NOTEBOOKS) tests $(ARGS)
+
+# Widget states are left out: a page without a kernel shows the still picture instead.
+run: $(INSTALLED)
+	$(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks \
+	    --ExecutePreprocessor.timeout=1800 \
+	    --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
+	$(BIN)/jupyter nbconvert --to html --embed-images --output-dir build/html \
+	    $(NOTEBOOKS:%=build/%)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.epoch $(ARGS)
+	$(BIN)/python -m benchmarks.import_time
+
+lock: $(INSTALLED)
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	    --upgrade --no-header --no-annotate --quiet -o requirements.txt
+
+clean:
+	rm -rf $(VENV) build
+
+# uv takes seconds where pip takes minutes; it resolves nothing here, the versions are fixed.
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python 3.11 or newer is needed, $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@

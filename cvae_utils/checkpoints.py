@@ -1,0 +1,124 @@
+"""Trained weights as safetensors, with what produced them in the file's own header."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+
+from cvae_utils.models import MODELS, Classifier, ConditionalVAE, build
+
+_HEADER_KEY = "cvae_utils"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint is missing, damaged or of another kind; the message names it and the reason."""
+
+
+@dataclass
+class Provenance:
+    """What produced a checkpoint.
+
+    Attributes:
+        model: the model's name, a key of `models.MODELS`.
+        config: the constructor's arguments.
+        command: the command that trained it.
+        training: epochs, batch size, seed, seconds and device.
+        data: the data set's name, number of training examples and fingerprint.
+        metrics: what was measured on the test split after training.
+    """
+
+    model: str
+    config: dict[str, Any]
+    command: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def folder() -> Path:
+    """Return the folder of the shipped weights: the project's `checkpoints/`."""
+    return Path(__file__).resolve().parent.parent / "checkpoints"
+
+
+def save(path: Path | str, model: ConditionalVAE | Classifier, provenance: Provenance) -> None:
+    """Write weights and provenance to `path`, wholly or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    content = to_bytes(weights, metadata={_HEADER_KEY: json.dumps(asdict(provenance))})
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(
+    path: Path | str, device: torch.device | str = "cpu"
+) -> tuple[ConditionalVAE | Classifier, Provenance]:
+    """Rebuild a model from its checkpoint, ready for evaluation, with its provenance.
+
+    Args:
+        path: a file, or the bare name of shipped weights such as `"label_cvae"`.
+        device: where the model is wanted.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or one that this project did not write.
+    """
+    if isinstance(path, str) and not Path(path).suffix:
+        path = folder() / f"{path}.safetensors"
+    path = Path(path)
+    if not path.is_file():
+        shipped = ", ".join(sorted(file.stem for file in folder().glob("*.safetensors")))
+        raise CheckpointError(f"there is no checkpoint {path}; shipped weights: {shipped}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(_HEADER_KEY)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
+    if header is None:
+        raise CheckpointError(f"{path} was not written by cvae_utils: its header has no provenance")
+    try:
+        provenance = Provenance(**json.loads(header))
+        model = build(provenance.model, **provenance.config)
+        model.load_state_dict(weights)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} does not fit this version's models ({', '.join(MODELS)}): {error}"
+        ) from error
+    return model.to(device).eval(), provenance
+
+
+def load_vae(path: Path | str, device: torch.device | str = "cpu") -> ConditionalVAE:
+    """Load a checkpoint that must be an autoencoder; see `load`.
+
+    Raises:
+        CheckpointError: as `load`, or the checkpoint is a classifier.
+    """
+    model, provenance = load(path, device)
+    if not isinstance(model, ConditionalVAE):
+        raise CheckpointError(f"{path} is a {provenance.model}, an autoencoder was wanted")
+    return model
+
+
+def load_classifier(
+    path: Path | str = "classifier", device: torch.device | str = "cpu"
+) -> Classifier:
+    """Load a checkpoint that must be a classifier; see `load`.
+
+    Raises:
+        CheckpointError: as `load`, or the checkpoint is an autoencoder.
+    """
+    model, provenance = load(path, device)
+    if not isinstance(model, Classifier):
+        raise CheckpointError(f"{path} is a {provenance.model}, a classifier was wanted")
+    return model

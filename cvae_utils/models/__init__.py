@@ -1,0 +1,29 @@
+"""One file per model of the series, beside the parts they are built from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cvae_utils.checks import check_choice
+from cvae_utils.models.base import ConditionalVAE
+from cvae_utils.models.classifier import Classifier
+from cvae_utils.models.gaussian import Gaussian
+from cvae_utils.models.label_cvae import LabelCVAE
+from cvae_utils.models.vae import VAE
+
+__all__ = ["MODELS", "VAE", "Classifier", "ConditionalVAE", "Gaussian", "LabelCVAE", "build"]
+
+MODELS: dict[str, type[VAE] | type[LabelCVAE] | type[Classifier]] = {
+    model.name: model for model in (VAE, LabelCVAE, Classifier)
+}
+
+
+def build(name: str, **config: Any) -> VAE | LabelCVAE | Classifier:
+    """Build an untrained model from its name and its constructor's arguments.
+
+    Raises:
+        ValueError: an unknown name, or an argument out of range.
+        TypeError: an argument that this model does not take.
+    """
+    check_choice("name", name, tuple(MODELS))
+    return MODELS[name](**config)

@@ -1,0 +1,59 @@
+"""The independent judge: a small convolutional classifier that reads digits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cvae_utils.checks import NUM_CLASSES, check_at_least, check_unit_images
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    """Convolve 3 x 3, normalize, SiLU, and halve both sides."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.SiLU(),
+        nn.MaxPool2d(2),
+    )
+
+
+class Classifier(nn.Module):
+    """Reads an image (B, 28, 28) in [0, 1] as one of ten classes.
+
+    It is trained apart from all generative models, and only judges them.
+    """
+
+    name: ClassVar[str] = "classifier"
+
+    def __init__(self, width: int = 32) -> None:
+        check_at_least("width", width, 1)
+        super().__init__()
+        self.config: dict[str, Any] = {"width": width}
+        self.features = nn.Sequential(
+            _block(1, width),  # (B, 1, 28, 28) -> (B, width, 14, 14)
+            _block(width, 2 * width),  # -> (B, 2 width, 7, 7)
+            _block(2 * width, 4 * width),  # -> (B, 4 width, 3, 3)
+            nn.Flatten(),  # -> (B, 36 width)
+            nn.Linear(36 * width, 128),
+            nn.SiLU(),
+        )
+        self.head = nn.Linear(128, NUM_CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B, 28, 28) to class logits (B, 10)."""
+        logits: Tensor = self.head(self.features(x.unsqueeze(1)))
+        return logits
+
+    @torch.no_grad()
+    def read(self, x: Tensor) -> Tensor:
+        """Return the class (B,) int64 that each image (B, 28, 28) in [0, 1] is read as.
+
+        Raises:
+            ValueError: images of another shape or range.
+        """
+        check_unit_images("x", x)
+        self.eval()
+        return torch.cat([self(part).argmax(1) for part in x.split(1000)])

@@ -1,0 +1,35 @@
+"""The diagonal Gaussian that every latent code in the series is drawn from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Gaussian(NamedTuple):
+    """A batch of Gaussians with independent dimensions, N(mu, diag(exp(logvar))).
+
+    Attributes:
+        mu: (B, latent_dim) means.
+        logvar: (B, latent_dim) logarithms of the *variances*: any real number is allowed, so a
+            linear layer can produce it as it is.
+    """
+
+    mu: Tensor
+    logvar: Tensor
+
+    @property
+    def std(self) -> Tensor:
+        """(B, latent_dim) standard deviations: exp(logvar / 2), not exp(logvar)."""
+        return torch.exp(0.5 * self.logvar)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one code per row, (B, latent_dim), so that gradients reach mu and logvar.
+
+        The reparameterization trick (Kingma & Welling 2014, section 2.4): the noise is drawn
+        apart from the parameters, z = mu + std * eps with eps ~ N(0, I).
+        """
+        eps = torch.empty_like(self.mu).normal_(generator=generator)
+        return self.mu + self.std * eps

@@ -1,0 +1,58 @@
+"""Notebook 02: the autoencoder that is told the label (Sohn et al. 2015; Kingma et al. 2014)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from cvae_utils.checks import NUM_CLASSES, check_at_least, check_choice
+from cvae_utils.models.base import ConditionalVAE
+from cvae_utils.models.gaussian import Gaussian
+from cvae_utils.models.mlp import GenerationNet, RecognitionNet, StandardNormalPrior
+
+LABEL_IN = ("both", "generation")
+
+
+class LabelBlind(nn.Module):
+    """A recognition network that is shown an empty condition: q(z | x) in place of q(z | x, c)."""
+
+    def __init__(self, width: int, latent_dim: int) -> None:
+        super().__init__()
+        self.net = RecognitionNet(0, width, latent_dim)
+
+    def forward(self, x: Tensor, c: Tensor) -> Gaussian:
+        """Map x (B, 28, 28) to mu and logvar, both (B, latent_dim); c (B, C) is dropped."""
+        result: Gaussian = self.net(x, c[:, :0])
+        return result
+
+
+class LabelCVAE(ConditionalVAE):
+    """An MLP autoencoder with the one-hot label beside the image and beside the code.
+
+    Args:
+        latent_dim: numbers in a code.
+        width: units in each hidden layer.
+        label_in: `"both"`, or `"generation"` for the ablation in which the recognition network
+            does not see the label.
+    """
+
+    name = "label_cvae"
+
+    def __init__(self, latent_dim: int = 16, width: int = 512, label_in: str = "both") -> None:
+        check_at_least("latent_dim", latent_dim, 1)
+        check_at_least("width", width, 1)
+        check_choice("label_in", label_in, LABEL_IN)
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.config = {"latent_dim": latent_dim, "width": width, "label_in": label_in}
+        self.recognition_net = (
+            RecognitionNet(NUM_CLASSES, width, latent_dim)
+            if label_in == "both"
+            else LabelBlind(width, latent_dim)
+        )
+        self.prior_net = StandardNormalPrior(latent_dim)
+        self.generation_net = GenerationNet(NUM_CLASSES, width, latent_dim)
+
+    def condition(self, labels: Tensor) -> Tensor:
+        """Return one-hot labels, (B,) -> (B, 10)."""
+        one_hot = nn.functional.one_hot(labels, NUM_CLASSES)
+        return one_hot.to(next(self.parameters()).dtype)

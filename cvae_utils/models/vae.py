@@ -1,0 +1,29 @@
+"""Notebook 01: the variational autoencoder (Kingma & Welling 2014), which knows no labels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from cvae_utils.checks import check_at_least
+from cvae_utils.models.base import ConditionalVAE
+from cvae_utils.models.mlp import GenerationNet, RecognitionNet, StandardNormalPrior
+
+
+class VAE(ConditionalVAE):
+    """An MLP autoencoder whose condition is empty: labels tell it only how many images."""
+
+    name = "vae"
+
+    def __init__(self, latent_dim: int = 16, width: int = 512) -> None:
+        check_at_least("latent_dim", latent_dim, 1)
+        check_at_least("width", width, 1)
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.config = {"latent_dim": latent_dim, "width": width}
+        self.recognition_net = RecognitionNet(0, width, latent_dim)
+        self.prior_net = StandardNormalPrior(latent_dim)
+        self.generation_net = GenerationNet(0, width, latent_dim)
+
+    def condition(self, labels: Tensor) -> Tensor:
+        """Return an empty condition, (B, 0)."""
+        return next(self.parameters()).new_empty(len(labels), 0)

@@ -1,0 +1,176 @@
+"""Pictures: digit grids, rows to compare, learning curves, latent maps.
+
+Digits are drawn as dark ink on light paper. Every function returns its figure, so that a test can
+look at what it drew, and leaves showing it to the caller.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from IPython.display import Code, DisplayHandle
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from cvae_utils.checks import NUM_CLASSES, check_at_least, check_labels, check_unit_images
+from cvae_utils.training import Callback, History
+
+INCHES_PER_DIGIT = 0.42
+PAPER = 1.0  # the value of empty paper, where ink is 0
+
+
+def tile(images: Tensor, columns: int, gap: int = 2) -> Tensor:
+    """Lay images out in rows of `columns`, as one picture of dark ink on light paper.
+
+    Args:
+        images: (N, 28, 28) in [0, 1], 1 is ink; filled in reading order.
+        columns: images in a row; the last row may be short.
+        gap: empty pixels between neighbours.
+
+    Returns:
+        (rows * (28 + gap) - gap, columns * (28 + gap) - gap) float32 on the CPU, 0 is ink.
+
+    Raises:
+        ValueError: images of another shape or range, columns below 1.
+    """
+    check_unit_images("images", images)
+    check_at_least("columns", columns, 1)
+    check_at_least("gap", gap, 0)
+    count, height, width = images.shape
+    rows = -(-count // columns)
+    cells = torch.full((rows * columns, height + gap, width + gap), PAPER)
+    cells[:count, :height, :width] = 1 - images.detach().float().cpu()
+    cells = cells.view(rows, columns, height + gap, width + gap)
+    picture = cells.transpose(1, 2).reshape(rows * (height + gap), columns * (width + gap))
+    return picture[: picture.shape[0] - gap, : picture.shape[1] - gap]
+
+
+def _show_tiles(axes: Axes, images: Tensor, columns: int, row_labels: Sequence[str]) -> None:
+    gap = 2
+    picture = tile(images, columns, gap)
+    axes.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    pitch = 28 + gap
+    axes.set_yticks([14 + pitch * row for row in range(len(row_labels))], row_labels)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def digit_grid(
+    images: Tensor, columns: int, row_labels: Sequence[str] = (), title: str = ""
+) -> Figure:
+    """Draw images in reading order, `columns` to a row.
+
+    Args:
+        images: (N, 28, 28) in [0, 1].
+        columns: images in a row.
+        row_labels: one text per row, or none at all.
+        title: stands above the grid.
+
+    Raises:
+        ValueError: images of another shape or range, or not one label per row.
+    """
+    check_unit_images("images", images)
+    check_at_least("columns", columns, 1)
+    rows = -(-len(images) // columns)
+    if row_labels and len(row_labels) != rows:
+        raise ValueError(f"row_labels must have one text for each of {rows} rows, "
+                         f"got {len(row_labels)}")  # fmt: skip
+    size = (columns * INCHES_PER_DIGIT + 1, rows * INCHES_PER_DIGIT + 0.4)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    _show_tiles(axes, images, columns, row_labels)
+    axes.set_title(title)
+    return figure
+
+
+def compare_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
+    """Draw one labelled row of images per entry, so that each column compares one example.
+
+    Args:
+        rows: row label -> (N, 28, 28) in [0, 1], the same N for each.
+        title: stands above the rows.
+
+    Raises:
+        ValueError: no rows, or rows of different length.
+    """
+    counts = {label: len(images) for label, images in rows.items()}
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"rows must be one or more tensors of one length, got {counts}")
+    images = torch.cat([images.detach().cpu() for images in rows.values()])
+    return digit_grid(images, next(iter(counts.values())), list(rows), title)
+
+
+def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Figure:
+    """Draw every term of the objective over the epochs, each in a panel of its own."""
+    terms = [term for term in history.epochs[0] if term != "seconds"] if history.epochs else []
+    if axes is None:
+        size = (3.2 * max(1, len(terms)), 2.6)
+        _, made = plt.subplots(1, max(1, len(terms)), figsize=size, layout="constrained",
+                               squeeze=False)  # fmt: skip
+        axes = list(made[0])
+    for panel, term in zip(axes, terms, strict=True):
+        curve = history.curve(term)
+        panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
+        panel.set(title=f"training {term}", xlabel="epoch", ylabel="nats per image",
+                  xlim=(0.5, max(history.planned, 2) + 0.5))  # fmt: skip
+        panel.grid(alpha=0.3)
+    figure = axes[0].get_figure()
+    assert isinstance(figure, Figure)  # noqa: S101 - for the type checker
+    return figure
+
+
+class LiveCurves(Callback):
+    """Redraws the learning curves below the cell after every epoch."""
+
+    def on_start(self, epochs: int, steps_per_epoch: int) -> None:
+        """Open an output that later calls redraw."""
+        self._handle = DisplayHandle()
+        self._shown = False
+
+    def on_epoch(self, history: History) -> None:
+        """Draw the curves so far in the place of the last ones."""
+        figure = learning_curves(history)
+        (self._handle.update if self._shown else self._handle.display)(figure)
+        self._shown = True
+        plt.close(figure)  # or the notebook would show it a second time at the end of the cell
+
+
+def latent_scatter(codes: Tensor, labels: Tensor, title: str = "") -> Figure:
+    """Draw two-dimensional codes, coloured by label, with each label's numeral at its median.
+
+    Args:
+        codes: (N, 2).
+        labels: (N,) int64.
+        title: stands above the picture.
+
+    Raises:
+        ValueError: codes that are not (N, 2), or labels that do not match.
+    """
+    if codes.ndim != 2 or codes.shape[1] != 2:
+        raise ValueError(f"codes must have shape (N, 2), got {tuple(codes.shape)}")
+    check_labels("labels", labels, batch=len(codes))
+    codes, labels = codes.detach().cpu(), labels.cpu()
+    figure, axes = plt.subplots(figsize=(5.2, 5), layout="constrained")
+    colours = plt.get_cmap("tab10")
+    for digit in range(NUM_CLASSES):
+        chosen = codes[labels == digit]
+        if len(chosen) == 0:
+            continue
+        across, up = chosen.T.numpy()
+        axes.scatter(across, up, s=3, alpha=0.4, color=colours(digit), linewidths=0)
+        x, y = chosen.median(dim=0).values.tolist()
+        axes.text(x, y, str(digit), fontsize=13, weight="bold", ha="center", va="center",
+                  bbox={"facecolor": "white", "edgecolor": colours(digit), "pad": 2})  # fmt: skip
+    axes.set(title=title, xlabel="first latent dimension", ylabel="second latent dimension")
+    axes.set_aspect("equal")
+    return figure
+
+
+def source(thing: Any) -> Code:
+    """Return the source of a function or class, for showing in the notebook."""
+    return Code(inspect.getsource(thing), language="python")

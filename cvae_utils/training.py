@@ -1,0 +1,165 @@
+"""One explicit training loop for every model; callbacks do what is not training."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from cvae_utils.checks import check_at_least, check_positive
+from cvae_utils.data import Split, batches, binarize
+
+Model = TypeVar("Model", bound=nn.Module)
+# (model, x, labels, generator) -> per-example terms (B,), one of them named "loss"
+Objective = Callable[[Model, Tensor, Tensor, torch.Generator], dict[str, Tensor]]
+# uint8 images and a generator -> what the model sees, float32 of the same shape
+Preparation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass
+class History:
+    """What happened: one row per finished epoch.
+
+    Attributes:
+        epochs: for each epoch the mean of every term of the objective over the examples, and
+            `seconds`.
+        planned: how many epochs were asked for.
+        interrupted: whether the run was stopped by hand before it was through.
+    """
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    planned: int = 0
+    interrupted: bool = False
+
+    def curve(self, term: str) -> list[float]:
+        """Return one term's mean, epoch by epoch."""
+        return [epoch[term] for epoch in self.epochs]
+
+
+class Callback:
+    """Sees the run go by; each method may be left out."""
+
+    def on_start(self, epochs: int, steps_per_epoch: int) -> None:
+        """Called once, before the first step."""
+
+    def on_step(self) -> None:
+        """Called after every step of the optimizer."""
+
+    def on_epoch(self, history: History) -> None:
+        """Called after every epoch, its row being the last of `history.epochs`."""
+
+    def on_end(self, history: History) -> None:
+        """Called once, also after an interrupt."""
+
+
+class ProgressBar(Callback):
+    """A bar over all steps, in the notebook or in the terminal, with the last epoch's means."""
+
+    def on_start(self, epochs: int, steps_per_epoch: int) -> None:
+        """Show the empty bar."""
+        self._bar = tqdm(total=epochs * steps_per_epoch, unit="step", mininterval=0.5)
+
+    def on_step(self) -> None:
+        """Move on by one."""
+        self._bar.update()
+
+    def on_epoch(self, history: History) -> None:
+        """Show the epoch's means beside the bar."""
+        row = history.epochs[-1]
+        means = ", ".join(f"{term} {value:.2f}" for term, value in row.items() if term != "seconds")
+        self._bar.set_postfix_str(f"epoch {len(history.epochs)}/{history.planned}: {means}")
+
+    def on_end(self, history: History) -> None:
+        """Close the bar."""
+        self._bar.close()
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the device of that name; `"auto"` is the GPU if there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def fit(
+    model: Model,
+    objective: Objective[Model],
+    train: Split,
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    max_learning_rate: float = 2e-3,
+    seed: int = 0,
+    prepare: Preparation = binarize,
+    callbacks: Sequence[Callback] = (),
+) -> History:
+    """Train `model` in place with Adam and a one-cycle learning rate, on the model's device.
+
+    The learning rate rises to its maximum and falls to nearly zero (Smith & Topin 2018): a short
+    run then ends as settled as a long one. An interrupt (the stop button, Ctrl-C) ends the run
+    early; model and history are kept.
+
+    Args:
+        model: what is trained.
+        objective: per-example terms; the mean of `loss` over the batch is minimized.
+        train: uint8 images and labels, moved to the model's device once, as a whole.
+        epochs: passes over `train`.
+        batch_size: examples in a step.
+        max_learning_rate: the top of the cycle.
+        seed: decides the order of the examples, the binarization and the noise.
+        prepare: makes floating-point images of a uint8 batch.
+        callbacks: see the run go by.
+
+    Returns:
+        The history, one row per finished epoch.
+
+    Raises:
+        ValueError: an argument out of range; the message names it.
+    """
+    check_at_least("epochs", epochs, 1)
+    check_at_least("batch_size", batch_size, 1)
+    check_positive("max_learning_rate", max_learning_rate)
+    device = next(model.parameters()).device
+    train = train.to(device)
+    generator = torch.Generator(device).manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    steps_per_epoch = math.ceil(len(train) / batch_size)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_learning_rate, total_steps=epochs * steps_per_epoch
+    )
+    history = History(planned=epochs)
+    for callback in callbacks:
+        callback.on_start(epochs, steps_per_epoch)
+    model.train()
+    try:
+        for _ in range(epochs):
+            start = time.perf_counter()
+            sums: dict[str, Tensor] = {}
+            for images, labels in batches(train, batch_size, generator):
+                terms = objective(model, prepare(images, generator), labels, generator)
+                optimizer.zero_grad()
+                terms["loss"].mean().backward()
+                optimizer.step()
+                scheduler.step()
+                for name, values in terms.items():  # summed on the device, read once an epoch
+                    sums[name] = sums.get(name, 0) + values.detach().sum()
+                for callback in callbacks:
+                    callback.on_step()
+            row = {name: total.item() / len(train) for name, total in sums.items()}
+            history.epochs.append(row | {"seconds": time.perf_counter() - start})
+            for callback in callbacks:
+                callback.on_epoch(history)
+    except KeyboardInterrupt:
+        history.interrupted = True
+        print(f"Interrupted after {len(history.epochs)} of {epochs} epochs; the model is kept.")
+    finally:
+        model.eval()
+        for callback in callbacks:
+            callback.on_end(history)
+    return history
