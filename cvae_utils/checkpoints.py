@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
+from cvae_utils.data import Dataset
 from cvae_utils.models import MODELS, Classifier, ConditionalVAE, build
 
 _HEADER_KEY = "cvae_utils"
@@ -30,7 +31,7 @@ class Provenance:
         config: the constructor's arguments.
         command: the command that trained it.
         training: epochs, batch size, seed, seconds and device.
-        data: the data set's name, number of training examples and fingerprint.
+        data: the data set's name, sizes, completeness and fingerprint.
         metrics: what was measured on the test split after training.
     """
 
@@ -40,6 +41,16 @@ class Provenance:
     training: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+
+    def caveat(self, dataset: Dataset) -> str:
+        """Say that `dataset`'s held-out digits are no test of this model; '' when they are.
+
+        The offline digits are all from MNIST's training split: weights that were trained on the
+        full split have seen them.
+        """
+        if dataset.complete or not self.data.get("complete"):
+            return ""
+        return "seen in training: no test figure"
 
 
 def folder() -> Path:

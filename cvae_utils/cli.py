@@ -126,6 +126,7 @@ def _train(options: argparse.Namespace) -> int:
             "name": dataset.name,
             "train": len(dataset.train),
             "test": len(dataset.test),
+            "complete": dataset.complete,
             "fingerprint": dataset.fingerprint,
         },
         metrics=metrics,
@@ -179,16 +180,16 @@ def _evaluate(options: argparse.Namespace) -> int:
     for name in names:
         model, provenance = checkpoints.load(name, device)
         rows[name] = _measure(model, dataset.test, options.seed, judge)
-        if not dataset.complete and provenance.data.get("train") == 60_000:
-            print(f"NOTE: {name} was trained on these digits: no test figure", file=sys.stderr)
+        if caveat := provenance.caveat(dataset):
+            print(f"NOTE: these digits and {name}: {caveat}", file=sys.stderr)
     if options.json:
         print(json.dumps({"data": str(dataset), "figures": rows}, indent=2))
         return 0
     print(f"{dataset}; mean per image, in nats where it is no share")
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    print("  ".join(["checkpoint".ljust(24), *columns]))
+    print("  ".join(["checkpoint".ljust(24), *(column.rjust(8) for column in columns)]))
     for name, row in rows.items():
-        cells = (_cell(row.get(column, math.nan), len(column)) for column in columns)
+        cells = (_cell(row.get(column, math.nan), max(8, len(column))) for column in columns)
         print("  ".join([name.ljust(24), *cells]))
     return 0
 

@@ -12,15 +12,22 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import http.client
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -36,7 +43,9 @@ from cvae_utils.checks import (
 )
 
 ENVIRONMENT_VARIABLE = "CVAE_DATA"
-STALL_SECONDS = 8.0  # a download that brings no new byte for this long is given up
+PROBE_SECONDS = 3.0  # a mirror that says nothing for this long is taken for unreachable
+IMPORT_SECONDS = 60.0
+STALL_SECONDS = 10.0  # a download that brings no new byte for this long is given up
 
 _DIGITS = tuple("0123456789")
 _TORCHVISION = {
@@ -52,6 +61,18 @@ CLASSES = {
 }
 # The order in which a data set's four files are read; torchvision lists them in this order too.
 _ROLES = ("train images", "train labels", "test images", "test labels")
+# torchvision knows the checksums of the archives. These are of what is in them, so that files
+# that somebody unpacked, or packed anew as Debian's dataset-fashion-mnist does, pass too.
+_UNPACKED_MD5 = {
+    ("mnist", "train images"): "6bbc9ace898e44ae57da46a324031adb",
+    ("mnist", "train labels"): "a25bea736e30d166cdddb491f175f624",
+    ("mnist", "test images"): "2646ac647ad5339dbf082846283269ea",
+    ("mnist", "test labels"): "27ae3e4e09519cfbb04c329615203637",
+    ("fashion-mnist", "train images"): "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    ("fashion-mnist", "train labels"): "9018921c3c673c538a1fc5bad174d6f9",
+    ("fashion-mnist", "test images"): "8181f5470baa50b63fa0f6fddb340f0a",
+    ("fashion-mnist", "test labels"): "15d484375f8d13e6eb1aabb0c3f46965",
+}
 
 
 class DataFileError(RuntimeError):
@@ -191,24 +212,45 @@ def _read_folder(name: str, folder: Path) -> tuple[Split, Split] | None:
     raw = folder / dataset.__name__ / "raw"
     arrays = []
     for (filename, checksum), role in zip(dataset.resources, _ROLES, strict=True):
-        path = raw / filename
-        if not path.is_file():
+        content = _read_verified(raw / filename, checksum, _UNPACKED_MD5.get((name, role)))
+        if content is None:
             return None
-        archive = path.read_bytes()
-        _verify(path, archive, checksum)
-        arrays.append(_read_idx(gzip.decompress(archive), images="images" in role))
+        arrays.append(_read_idx(content, images="images" in role))
     train_images, train_labels, test_images, test_labels = arrays
     return Split(train_images, train_labels), Split(test_images, test_labels)
 
 
-def _verify(path: Path, content: bytes, checksum: str) -> None:
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != checksum:
-        raise DataFileError(
-            f"{path} is damaged or not the original: MD5 {checksum} wanted, {found} found "
-            f"({len(content):,} bytes). Delete this one file and run again: it will be fetched "
-            "anew, and the other files stay as they are."
-        )
+def _read_verified(archive: Path, packed_md5: str, unpacked_md5: str | None) -> bytes | None:
+    """Return the unpacked content of `archive`, or of the unpacked file beside it; None if neither.
+
+    An archive is right when it is the original byte for byte, or when its content is.
+    """
+    if archive.is_file():
+        packed = archive.read_bytes()
+        with contextlib.suppress(OSError, EOFError, zlib.error):  # what a broken archive raises
+            content = gzip.decompress(packed)
+            if packed_md5 == _md5(packed) or unpacked_md5 == _md5(content):
+                return content
+        _refuse(archive, packed_md5, packed)
+    unpacked = archive.with_suffix("")
+    if unpacked_md5 is None or not unpacked.is_file():
+        return None
+    content = unpacked.read_bytes()
+    if unpacked_md5 != _md5(content):
+        _refuse(unpacked, unpacked_md5, content)
+    return content
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _refuse(path: Path, wanted: str, content: bytes) -> NoReturn:
+    raise DataFileError(
+        f"{path} is damaged or not the original: MD5 {wanted} wanted, {_md5(content)} found "
+        f"({len(content):,} bytes). Delete this one file and run again: it will be fetched "
+        "anew, and the other files stay as they are."
+    )
 
 
 def _read_idx(content: bytes, *, images: bool) -> Tensor:
@@ -218,11 +260,42 @@ def _read_idx(content: bytes, *, images: bool) -> Tensor:
     return values.view(-1, 28, 28) if images else values.long()
 
 
+def _any_answers(mirrors: Sequence[str]) -> bool:
+    """Return whether one of the mirrors answers at all within `PROBE_SECONDS`, be it with a 404.
+
+    A look-up of a host name cannot be given a time limit, a thread that is waited for can.
+    """
+    answered = threading.Event()
+
+    def ask(mirror: str) -> None:
+        request = urllib.request.Request(mirror, method="HEAD")  # noqa: S310 - torchvision's own
+        try:
+            urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()  # noqa: S310
+        except urllib.error.HTTPError:
+            answered.set()
+        except (OSError, http.client.HTTPException):
+            return
+        answered.set()
+
+    threads = [threading.Thread(target=ask, args=[mirror], daemon=True) for mirror in mirrors]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + PROBE_SECONDS
+    while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+        if answered.wait(0.05):
+            break
+    return answered.is_set()
+
+
 # Runs in a process of its own: torchvision's download has no time limit, a process can be ended.
 _DOWNLOAD_PROGRAM = """
-import sys
+import json, pathlib, socket, sys
 from torchvision import datasets
-getattr(datasets, sys.argv[1])(sys.argv[2], download=True)
+pathlib.Path(sys.argv[2], "started").write_text("yes")
+socket.setdefaulttimeout(5)
+dataset = getattr(datasets, sys.argv[1])
+dataset.mirrors, dataset.resources = json.loads(sys.argv[3])
+dataset(sys.argv[2], download=True)
 """
 
 
@@ -232,6 +305,8 @@ def _download(name: str, root: Path) -> tuple[tuple[Split, Split] | None, str]:
     Returns the two splits, or None and why there are none. Only complete, verified files ever
     appear below `root`; those that are there already are not fetched again.
     """
+    if not _any_answers(_TORCHVISION[name].mirrors):
+        return None, "no mirror answers"
     folder = _TORCHVISION[name].__name__
     raw = root / folder / "raw"
     names = [filename for filename, _ in _TORCHVISION[name].resources]
@@ -239,10 +314,10 @@ def _download(name: str, root: Path) -> tuple[tuple[Split, Split] | None, str]:
         staged = Path(staging) / folder / "raw"
         staged.mkdir(parents=True)
         for filename in names:
-            if (raw / filename).is_file():
+            if (raw / filename).is_file():  # torchvision keeps what is right, and fetches the rest
                 shutil.copyfile(raw / filename, staged / filename)
-        print(f"{folder}: trying torchvision's download ...", file=sys.stderr)
-        if problem := _run_until_stalled(folder, Path(staging)):
+        print(f"Downloading {folder} ...", file=sys.stderr)
+        if problem := _run_until_stalled(_TORCHVISION[name], Path(staging)):
             return None, problem
         splits = _read_folder(name, Path(staging))
         # A full disk or a read-only folder costs the copy, not the lesson.
@@ -253,30 +328,30 @@ def _download(name: str, root: Path) -> tuple[tuple[Split, Split] | None, str]:
         return splits, ""
 
 
-def _run_until_stalled(folder: str, staging: Path) -> str:
+def _run_until_stalled(dataset: type[datasets.MNIST], staging: Path) -> str:
     """Run the download until it ends, or brings nothing new for `STALL_SECONDS`; '' is success."""
-    process = subprocess.Popen(  # noqa: S603 - a fixed program of our own
-        [sys.executable, "-c", _DOWNLOAD_PROGRAM, folder, str(staging)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    sources = json.dumps([dataset.mirrors, dataset.resources])  # the other process's are these
+    words = [sys.executable, "-c", _DOWNLOAD_PROGRAM, dataset.__name__, str(staging), sources]
     size, since = -1, time.monotonic()
-    try:
+    with (
+        tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads would fill and block
+        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors) as process,  # noqa: S603
+    ):
         while process.poll() is None:
             time.sleep(0.1)
             now = sum(file.stat().st_size for file in staging.rglob("*") if file.is_file())
+            # A busy machine may take long to import torchvision, the network must not.
+            patience = STALL_SECONDS if (staging / "started").exists() else IMPORT_SECONDS
             if now != size:
                 size, since = now, time.monotonic()
-            elif time.monotonic() - since > STALL_SECONDS:
-                return f"the download stalled for {STALL_SECONDS:g} s"
-    finally:
-        process.kill()
-        _, errors = process.communicate()
-    if process.returncode == 0:
-        return ""
-    last = errors.strip().splitlines()[-1:] or ["no message"]
-    return f"the download failed: {last[0]}"
+            elif time.monotonic() - since > patience:
+                process.kill()
+                return f"the download stalled for {patience:g} s"
+        if process.returncode == 0:
+            return ""
+        errors.seek(0)
+        last = errors.read().strip().splitlines()[-1:] or ["no message"]
+        return f"the download failed: {last[0]}"
 
 
 def _copy_whole(source: Path, target: Path) -> None:

@@ -91,7 +91,7 @@ class DigitExplorer(ipywidgets.VBox):
         self.resample = ipywidgets.Button(description="Resample", icon="refresh")
         self.shifts = {
             dimension: ipywidgets.FloatSlider(
-                0, min=-3, max=3, step=0.1, description=f"z[{dimension}] +"
+                0, min=-3, max=3, step=0.1, description=f"move z[{dimension}]"
             )
             for dimension in dimensions
         }

@@ -1,0 +1,115 @@
+"""One training epoch of the MLP CVAE: our loop, the usual loop, and the floor, in one run.
+
+    python -m benchmarks.epoch [--rounds 3] [--batch-size 128]
+
+The three take turns, so that a machine that slows down slows all of them; the medians of several
+rounds are compared. The usual loop is torchvision's data set with `ToTensor` and a `DataLoader`,
+as most tutorials have it. The floor is the model's matrix products alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from cvae_utils import data, models, objectives, training
+
+
+def our_epoch(train: data.Split, batch_size: int) -> None:
+    """Train for one epoch from tensors in memory."""
+    model = models.LabelCVAE()
+    training.fit(model, objectives.negative_elbo, train, epochs=1, batch_size=batch_size)
+
+
+def usual_epoch(train: datasets.MNIST, batch_size: int) -> None:
+    """Train the same model for one epoch, one Python transform a digit."""
+    model = models.LabelCVAE()
+    optimizer = torch.optim.Adam(model.parameters())
+    noise = torch.Generator().manual_seed(0)
+    for images, labels in DataLoader(train, batch_size=batch_size, shuffle=True):
+        x = torch.bernoulli(images.squeeze(1), generator=noise)
+        terms = objectives.negative_elbo(model, x, labels, noise)
+        optimizer.zero_grad()
+        terms["loss"].mean().backward()
+        optimizer.step()
+
+
+def floor_epoch(count: int, batch_size: int) -> None:
+    """Do the matrix products of one epoch: forward, and twice as many backward."""
+    linears = [
+        layer for layer in models.LabelCVAE().modules() if isinstance(layer, torch.nn.Linear)
+    ]
+    work = [
+        (torch.randn(batch_size, w.in_features), w.weight.detach(),
+         torch.randn(batch_size, w.out_features), index > 0)
+        for index, w in enumerate(linears)
+    ]  # fmt: skip
+    for _ in range(round(count / batch_size)):
+        for inputs, weight, gradient, needs_input_gradient in work:
+            inputs @ weight.T
+            gradient.T @ inputs
+            if needs_input_gradient:  # nobody asks for the gradient of the image
+                gradient @ weight
+
+
+def as_torchvision(split: data.Split, folder: Path) -> datasets.MNIST:
+    """Write a split as MNIST's unpacked files and open them the usual way."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    sizes = np.array([2051, len(split), 28, 28], ">i4")
+    images = sizes.tobytes() + split.images.numpy().tobytes()
+    labels = np.array([2049, len(split)], ">i4").tobytes() + split.labels.byte().numpy().tobytes()
+    for half in ("train", "t10k"):
+        (raw / f"{half}-images-idx3-ubyte").write_bytes(images)
+        (raw / f"{half}-labels-idx1-ubyte").write_bytes(labels)
+    return datasets.MNIST(folder, train=True, transform=transforms.ToTensor())
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=128)
+    options = parser.parse_args()
+    train, size = data.load().train, options.batch_size
+    with TemporaryDirectory() as folder:
+        usual = as_torchvision(train, Path(folder))
+        contestants: dict[str, Callable[[], None]] = {
+            "ours, tensors in memory": lambda: our_epoch(train, size),
+            "torchvision + DataLoader": lambda: usual_epoch(usual, size),
+            "matrix products alone": lambda: floor_epoch(len(train), size),
+        }
+        our_epoch(train.take(20 * size), size)  # the first steps of a process are slow
+        rounds = [
+            {name: seconds(work) for name, work in contestants.items()}
+            for _ in range(options.rounds)
+        ]
+    print(f"one epoch of {len(train):,} digits, batch {size}, {options.rounds} rounds")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
+    ours = statistics.median(row["ours, tensors in memory"] for row in rounds)
+    for name in contestants:
+        times = [row[name] for row in rounds]
+        median = statistics.median(times)
+        spread = f"(from {min(times):.2f} to {max(times):.2f})"
+        print(f"{name:26} {median:6.2f} s {spread}   {median / ours:5.2f} x ours")
+
+
+if __name__ == "__main__":
+    main()

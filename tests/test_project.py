@@ -1,0 +1,150 @@
+"""The files around the library: environments, notebooks, weights and what the README promises."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from cvae_utils import checkpoints
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def wanted() -> list[Requirement]:
+    lines = PYPROJECT["dependencies"] + PYPROJECT["optional-dependencies"]["dev"]
+    return [Requirement(line) for line in lines]
+
+
+def tested_versions() -> dict[str, str]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pinned = [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return {pin.name.lower(): str(pin.specifier).removeprefix("==") for pin in pinned}
+
+
+@pytest.mark.parametrize("requirement", wanted(), ids=lambda requirement: requirement.name)
+def test_every_dependency_has_a_tested_version_within_its_bounds(requirement: Requirement) -> None:
+    assert requirement.specifier.contains(tested_versions()[requirement.name.lower()])
+
+
+def test_environment_yml_installs_just_what_pyproject_and_requirements_say() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, through_pip = environment["dependencies"]
+    assert python == f"python{PYPROJECT['requires-python']}"
+    assert pip == "pip"
+    # Nothing is named a second time: pip reads the tested versions, and pyproject through ".".
+    assert through_pip == {"pip": ["--requirement requirements.txt", "--editable ."]}
+    assert "conda-forge" in environment["channels"]
+
+
+def test_no_file_names_a_package_registry() -> None:
+    hosts = re.compile(r"py" r"pi\.org|python" r"hosted|anaconda\.org|registry\.npm" r"js")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    files = [ROOT / line for line in listed.stdout.splitlines()] or list(ROOT.glob("*.*"))
+    for path in files:
+        if path.is_file() and path.suffix != ".safetensors":
+            assert not hosts.search(path.read_text(errors="ignore")), path
+
+
+def test_importing_the_package_brings_in_no_heavy_guest() -> None:
+    program = (
+        "import sys, cvae_utils; from cvae_utils import cli; "
+        "print([m for m in ('matplotlib', 'ipywidgets', 'IPython', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+ROOMS = ["checks", "data", "models", "objectives", "training", "checkpoints", "evaluation",
+         "plotting", "widgets", "cli"]  # fmt: skip
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_room_imports_from_one_further_down(room: str) -> None:
+    package = ROOT / "cvae_utils"
+    files = [package / f"{room}.py"] if room != "models" else (package / room).glob("*.py")
+    later = ROOMS[ROOMS.index(room) + 1 :]
+    for path in files:
+        text = path.read_text()
+        imported = set(re.findall(r"from cvae_utils\.(\w+)", text))
+        for names in re.findall(r"from cvae_utils import (.+)", text):
+            imported |= set(re.findall(r"\w+", names))
+        assert not imported & set(later), path
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_executed_small_and_readable(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert path.stat().st_size < 2_000_000
+    assert len(notebook.cells) <= 50
+    assert all(len(cell.source.splitlines()) <= 25 for cell in code)
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_checked_cell_says_something(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    checked = [
+        cell for cell in notebook.cells if "nbval-check-output" in cell.metadata.get("tags", [])
+    ]
+    assert len(checked) >= 3
+    assert all(output.output_type == "stream" for cell in checked for output in cell.outputs)
+    assert all(cell.outputs for cell in checked)
+    # A claim that came out false must not be stored as the wanted output; a VAE's is stored so.
+    text = "".join(output.text for cell in checked for output in cell.outputs)
+    assert not re.search(r": +False$", text.replace("where it came from: False", ""), re.MULTILINE)
+
+
+def test_the_page_of_the_weights_gives_their_own_commands_and_figures() -> None:
+    page = (ROOT / "checkpoints" / "README.md").read_text()
+    for path in sorted((ROOT / "checkpoints").glob("*.safetensors")):
+        _, provenance = checkpoints.load(path)
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{path.stem}`"))
+        assert f"`{provenance.command}`" in row
+        minutes = provenance.training["seconds"] / 60
+        assert f"| {minutes:.0f} min |" in row
+        figure = provenance.metrics.get("negative_elbo") or 100 * provenance.metrics["accuracy"]
+        assert f"{figure:.2f}" in row
+
+
+def test_readme_figures_of_shipped_weights_are_those_in_their_files() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for name in ("vae", "label_cvae", "label_cvae_blind"):
+        _, provenance = checkpoints.load(name)
+        row = next(line for line in readme.splitlines() if f"evaluate {name}`" in line)
+        assert f"{provenance.metrics['negative_elbo']:.1f}" in row
+
+
+def test_readme_names_every_make_target_and_notebook_that_there_is() -> None:
+    readme = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"`make (\w+)", readme))
+    assert {"lab", "test", "run", "lint", "bench"} <= targets
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"\n{target}:" in makefile for target in targets)
+    assert all(f"notebooks/{path.name}" in readme for path in NOTEBOOKS)
+
+
+def test_notebook_links_lead_somewhere() -> None:
+    for path in NOTEBOOKS:
+        text = json.dumps(nbformat.read(path, as_version=4))
+        for target in re.findall(r"\]\((\w+\.ipynb)\)", text):
+            assert (path.parent / target).is_file(), (path.name, target)
