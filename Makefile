@@ -1,6 +1,7 @@
 # make lab    opens JupyterLab on the series       make test   runs every test, notebooks included
 # make run    executes the series without a screen make lint   ruff and the type checker
 # make bench  measurements to repeat               make lock   renews the tested versions
+# make refresh  executes the notebooks in place, before a commit
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
@@ -11,7 +12,7 @@ INSTALLED := $(VENV)/.installed
 # The venv's own kernel comes before one of the same name in the user's home.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: lab test run lint bench lock clean
+.PHONY: lab test run refresh lint bench lock clean
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
@@ -24,12 +25,23 @@ test: $(INSTALLED)
 	    --nbval-current-env --nbval-cell-timeout=900 $(NOTEBOOKS) tests $(ARGS)
 
 # Widget states are left out: a page without a kernel shows the still picture instead.
+NBCONVERT := $(BIN)/jupyter nbconvert --log-level=WARN
+EXECUTE := $(NBCONVERT) --to notebook --execute --ExecutePreprocessor.timeout=1800 \
+    --ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False
+# Of a progress bar only the last state is kept.
+TIDY := $(NBCONVERT) --to notebook --inplace --CoalesceStreamsPreprocessor.enabled=True
+
 run: $(INSTALLED)
-	$(BIN)/jupyter nbconvert --to notebook --execute --output-dir build/notebooks \
-	    --ExecutePreprocessor.timeout=1800 \
-	    --ExecutePreprocessor.store_widget_state=False $(NOTEBOOKS)
-	$(BIN)/jupyter nbconvert --to html --embed-images --output-dir build/html \
-	    $(NOTEBOOKS:%=build/%)
+	mkdir -p build/notebooks
+	$(EXECUTE) --output-dir build/notebooks $(NOTEBOOKS)
+	$(TIDY) $(NOTEBOOKS:%=build/%)
+	$(NBCONVERT) --to html --embed-images --output-dir build/html $(NOTEBOOKS:%=build/%)
+	@echo "executed notebooks: build/notebooks, pages: build/html"
+
+# Before a commit: the notebooks in place, with fresh outputs.
+refresh: $(INSTALLED)
+	$(EXECUTE) --inplace $(NOTEBOOKS)
+	$(TIDY) $(NOTEBOOKS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -98,13 +98,12 @@ def _train(options: argparse.Namespace) -> int:
         ) from None
     dataset = data.load(options.data)
     print(dataset)
-    settings: dict[str, Any] = {
-        "epochs": options.epochs,
+    chosen: dict[str, Any] = {
         "batch_size": options.batch_size,
         "max_learning_rate": options.max_learning_rate,
         "seed": options.seed,
-        "callbacks": [training.ProgressBar()],
     }
+    settings = chosen | {"epochs": options.epochs, "callbacks": [training.ProgressBar()]}
     if isinstance(model, Classifier):
         history = training.fit(
             model, objectives.cross_entropy, dataset.train, prepare=data.jitter, **settings
@@ -116,7 +115,8 @@ def _train(options: argparse.Namespace) -> int:
         model=model.name,
         config=model.config,
         command=" ".join(["python -m cvae_utils", *options.words]),
-        training={
+        training=chosen
+        | {
             "epochs": len(history.epochs),
             "seconds": round(sum(history.curve("seconds"))),
             "device": str(device),
@@ -126,7 +126,6 @@ def _train(options: argparse.Namespace) -> int:
             "name": dataset.name,
             "train": len(dataset.train),
             "test": len(dataset.test),
-            "complete": dataset.complete,
             "fingerprint": dataset.fingerprint,
         },
         metrics=metrics,

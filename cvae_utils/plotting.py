@@ -12,7 +12,6 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from IPython.display import Code, DisplayHandle
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -118,6 +117,7 @@ def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Fig
         panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
         panel.set(title=f"training {term}", xlabel="epoch", ylabel="nats per image",
                   xlim=(0.5, max(history.planned, 2) + 0.5))  # fmt: skip
+        panel.xaxis.get_major_locator().set_params(integer=True)
         panel.grid(alpha=0.3)
     figure = axes[0].get_figure()
     assert isinstance(figure, Figure)  # noqa: S101 - for the type checker
@@ -129,6 +129,8 @@ class LiveCurves(Callback):
 
     def on_start(self, epochs: int, steps_per_epoch: int) -> None:
         """Open an output that later calls redraw."""
+        from IPython.display import DisplayHandle  # not there on a machine without Jupyter
+
         self._handle = DisplayHandle()
         self._shown = False
 
@@ -171,6 +173,8 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str = "") -> Figure:
     return figure
 
 
-def source(thing: Any) -> Code:
-    """Return the source of a function or class, for showing in the notebook."""
+def source(thing: Any) -> Any:
+    """Return the source of a function or class, which a notebook shows in colours."""
+    from IPython.display import Code
+
     return Code(inspect.getsource(thing), language="python")

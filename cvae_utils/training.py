@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from cvae_utils.checks import check_at_least, check_positive
 from cvae_utils.data import Split, batches, binarize
@@ -59,11 +60,16 @@ class Callback:
 
 
 class ProgressBar(Callback):
-    """A bar over all steps, in the notebook or in the terminal, with the last epoch's means."""
+    """A bar over all steps with the last epoch's means, as text.
+
+    Text is shown by every front end, and a saved notebook keeps its last state; tqdm's widget bar
+    would be saved as the empty bar that it began with.
+    """
 
     def on_start(self, epochs: int, steps_per_epoch: int) -> None:
         """Show the empty bar."""
-        self._bar = tqdm(total=epochs * steps_per_epoch, unit="step", mininterval=0.5)
+        steps = epochs * steps_per_epoch
+        self._bar = tqdm(total=steps, unit="step", mininterval=0.5, file=sys.stdout, ncols=110)
 
     def on_step(self) -> None:
         """Move on by one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ class DigitExplorer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
         """Add the still picture, for pages that show no widgets."""
         bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs) or {}
-        return bundle | {"image/png": self.picture.value}
+        return bundle | {"image/png": base64.b64encode(self.picture.value).decode()}
 
 
 def digit_explorer(
