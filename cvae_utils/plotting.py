@@ -132,13 +132,12 @@ class LiveCurves(Callback):
         from IPython.display import DisplayHandle  # not there on a machine without Jupyter
 
         self._handle = DisplayHandle()
-        self._shown = False
+        self._handle.display({"text/plain": ""}, raw=True)
 
     def on_epoch(self, history: History) -> None:
         """Draw the curves so far in the place of the last ones."""
         figure = learning_curves(history)
-        (self._handle.update if self._shown else self._handle.display)(figure)
-        self._shown = True
+        self._handle.update(figure)
         plt.close(figure)  # or the notebook would show it a second time at the end of the cell
 
 

@@ -26,7 +26,7 @@ def wanted() -> list[Requirement]:
     return [Requirement(line) for line in lines]
 
 
-def tested_versions() -> dict[str, str]:
+def pinned_versions() -> dict[str, str]:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     pinned = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {pin.name.lower(): str(pin.specifier).removeprefix("==") for pin in pinned}
@@ -34,7 +34,7 @@ def tested_versions() -> dict[str, str]:
 
 @pytest.mark.parametrize("requirement", wanted(), ids=lambda requirement: requirement.name)
 def test_every_dependency_has_a_tested_version_within_its_bounds(requirement: Requirement) -> None:
-    assert requirement.specifier.contains(tested_versions()[requirement.name.lower()])
+    assert requirement.specifier.contains(pinned_versions()[requirement.name.lower()])
 
 
 def test_environment_yml_installs_just_what_pyproject_and_requirements_say() -> None:

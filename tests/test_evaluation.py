@@ -1,0 +1,204 @@
+"""The measurements against computations of their own, and the judge against real digits."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy.stats import binomtest  # type: ignore[import-untyped]
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Normal, kl_divergence
+
+from cvae_utils import checkpoints, data, evaluation
+from cvae_utils.models import Classifier, ConditionalVAE, LabelCVAE
+from cvae_utils.models.mlp import StandardNormalPrior
+
+
+@pytest.fixture(scope="module")
+def judge() -> Classifier:
+    return checkpoints.load_classifier()
+
+
+@pytest.fixture
+def model() -> LabelCVAE:
+    torch.manual_seed(2)
+    return LabelCVAE(latent_dim=4, width=16)
+
+
+# ---------------------------------------------------------------- shares
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials"),
+    [(0, 1), (1, 1), (0, 50), (50, 50), (1, 3), (996, 1000), (9960, 10_000), (17, 400)],
+)
+def test_the_interval_is_that_of_scipy(successes: int, trials: int) -> None:
+    share = evaluation.wilson(successes, trials)
+    wanted = binomtest(successes, trials).proportion_ci(confidence_level=0.95, method="wilson")
+    assert share.value == pytest.approx(successes / trials, abs=1e-12)
+    assert share.low == pytest.approx(wanted.low, abs=1e-6)
+    assert share.high == pytest.approx(wanted.high, abs=1e-6)
+    assert 0 <= share.low <= share.value + 1e-12
+    assert share.value - 1e-12 <= share.high <= 1
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "message"),
+    [
+        (0, 0, r"trials must be .*>= 1, got 0"),
+        (-1, 5, r"successes must be .*>= 0, got -1"),
+        (6, 5, r"successes must be at most trials = 5, got 6"),
+    ],
+)
+def test_impossible_shares_are_refused(successes: int, trials: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluation.wilson(successes, trials)
+
+
+# ---------------------------------------------------------------- the ELBO of a split
+
+
+def test_the_elbo_is_that_of_a_plain_computation(model: LabelCVAE, digits: data.Split) -> None:
+    measured = evaluation.elbo(model, digits, seed=3)
+    # The definition of the series: pixels drawn on the CPU by the seed, then one draw of z.
+    pixels, noise = torch.Generator().manual_seed(3), torch.Generator().manual_seed(3)
+    x = data.binarize(digits.images, pixels)
+    with torch.no_grad():
+        c = nn.functional.one_hot(digits.labels, 10).float()
+        mu, logvar = model.recognition_net(x, c)
+        q = Normal(mu, (logvar / 2).exp())
+        z = mu + q.stddev * torch.randn(mu.shape, generator=noise)
+        likelihood = Bernoulli(logits=model.generation_net(z, c)).log_prob(x).sum((1, 2))
+        kl = kl_divergence(q, Normal(0.0, 1.0)).sum(1)
+    total = (kl - likelihood).tolist()
+    mean = sum(total) / len(total)
+    variance = sum((value - mean) ** 2 for value in total) / (len(total) - 1)
+    assert measured.negative_elbo == pytest.approx(mean, rel=1e-5)
+    assert measured.reconstruction == pytest.approx(-likelihood.mean().item(), rel=1e-5)
+    assert measured.kl == pytest.approx(kl.mean().item(), rel=1e-4)
+    assert measured.standard_error == pytest.approx(math.sqrt(variance / len(total)), rel=1e-3)
+
+
+def test_the_elbo_is_the_same_every_time_and_another_with_another_seed(
+    model: LabelCVAE, digits: data.Split
+) -> None:
+    first = evaluation.elbo(model, digits, seed=1)
+    torch.rand(5)  # the state of torch's own generator has no say
+    assert evaluation.elbo(model, digits, seed=1) == first
+    second = evaluation.elbo(model, digits, seed=2)
+    assert second != first
+    # It is an estimate of the same thing.
+    distance = abs(second.negative_elbo - first.negative_elbo)
+    assert distance < 5 * (first.standard_error + second.standard_error)
+
+
+def test_more_images_than_fit_in_a_chunk_are_all_measured(
+    model: LabelCVAE, digits: data.Split
+) -> None:
+    many = data.Split(digits.images.repeat(12, 1, 1), digits.labels.repeat(12))
+    assert len(many) > evaluation.CHUNK
+    once, often = (evaluation.elbo(model, split) for split in (digits, many))
+    assert often.negative_elbo == pytest.approx(once.negative_elbo, abs=once.standard_error)
+    assert often.standard_error == pytest.approx(once.standard_error / math.sqrt(12), rel=0.1)
+    # The last chunk counts by its size: blank images there move the mean by their share.
+    blank = data.Split(torch.zeros(200, 28, 28, dtype=torch.uint8), torch.zeros(200).long())
+    mixed = data.Split(
+        torch.cat([many.images[:1000], blank.images]), torch.cat([many.labels[:1000], blank.labels])
+    )
+    wanted = (1000 * once.negative_elbo + 200 * evaluation.elbo(model, blank).negative_elbo) / 1200
+    assert evaluation.elbo(model, mixed).negative_elbo == pytest.approx(
+        wanted, abs=once.standard_error / 2
+    )
+
+
+def test_one_image_has_no_standard_error(model: LabelCVAE, digits: data.Split) -> None:
+    measured = evaluation.elbo(model, digits.take(1))
+    assert math.isfinite(measured.negative_elbo)
+    assert math.isnan(measured.standard_error)
+
+
+# ---------------------------------------------------------------- samples
+
+
+def test_samples_come_label_by_label(echo: ConditionalVAE) -> None:
+    images, labels = evaluation.sample_labels(echo, 3)
+    assert images.shape == (30, 28, 28)
+    assert labels.tolist() == [digit for digit in range(10) for _ in range(3)]
+    # This model writes the label into row 1 of its images.
+    assert torch.logit(images)[:, 1, :10].argmax(1).tolist() == labels.tolist()
+
+
+def test_samples_are_decided_by_the_seed_and_all_differ(echo: ConditionalVAE) -> None:
+    first, _ = evaluation.sample_labels(echo, 150, seed=4)  # 1,500: more than one chunk
+    assert len(first[:, 0, :4].unique(dim=0)) == 1500
+    assert torch.equal(evaluation.sample_labels(echo, 150, seed=4)[0], first)
+    assert not torch.equal(evaluation.sample_labels(echo, 150, seed=5)[0], first)
+
+
+def test_a_number_of_samples_below_one_is_refused(echo: ConditionalVAE) -> None:
+    with pytest.raises(ValueError, match=r"per_label must be .*>= 1, got 0"):
+        evaluation.sample_labels(echo, 0)
+
+
+# ---------------------------------------------------------------- the judge
+
+
+class Album(nn.Module):
+    """Generates by showing the real digits of a label, one after the other."""
+
+    def __init__(self, split: data.Split) -> None:
+        super().__init__()
+        unit = data.to_unit(split.images).clamp(0.001, 0.999)
+        self.pages = [torch.logit(unit[split.labels == digit]) for digit in range(10)]
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        chosen = [self.pages[digit] for digit in c.argmax(1).tolist()]
+        return torch.stack([page[i % len(page)] for i, page in enumerate(chosen)])
+
+
+class RealDigits(ConditionalVAE):
+    """Shows real digits of the label asked for, or of a label so many further."""
+
+    name = "real_digits"
+
+    def __init__(self, split: data.Split, further: int = 0) -> None:
+        super().__init__()
+        self.latent_dim, self.config, self.further = 1, {}, further
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.prior_net = StandardNormalPrior(1)
+        self.generation_net = Album(split)
+
+    def condition(self, labels: Tensor) -> Tensor:
+        return nn.functional.one_hot((labels + self.further) % 10, 10).float()
+
+
+def test_real_digits_of_the_label_are_faithful_and_of_the_next_are_not(judge: Classifier) -> None:
+    digits = data.load(download=False).test.take(300)
+    right = evaluation.label_faithfulness(RealDigits(digits), judge, per_label=20)
+    wrong = evaluation.label_faithfulness(RealDigits(digits, further=1), judge, per_label=20)
+    assert right.value > 0.97
+    assert wrong.value < 0.03
+    # The interval is that of 200 samples, twenty for each of ten labels.
+    interval = binomtest(round(right.value * 200), 200).proportion_ci(method="wilson")
+    assert (right.low, right.high) == pytest.approx((interval.low, interval.high), abs=1e-6)
+
+
+def test_a_model_that_ignores_the_label_is_faithful_by_chance(judge: Classifier) -> None:
+    digits = data.load(download=False).test.take(300)
+    sevens = digits.labels == 7
+    split = data.Split(
+        digits.images[sevens].repeat(10, 1, 1), torch.arange(10).repeat_interleave(sevens.sum())
+    )
+    share = evaluation.label_faithfulness(RealDigits(split), judge, per_label=10)
+    assert share.value == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_shipped_classifier_reads_real_digits(judge: Classifier) -> None:
+    digits = data.load(download=False).test.take(1000)
+    share = evaluation.accuracy(judge, digits)
+    assert share.value > 0.98
+    assert share.low < share.value < share.high
+    # Against the wrong labels nearly nothing is right.
+    wrong = data.Split(digits.images, (digits.labels + 1) % 10)
+    assert evaluation.accuracy(judge, wrong).value < 0.02

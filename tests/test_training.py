@@ -1,0 +1,317 @@
+"""The training loop: what it minimizes, records, repeats exactly, and keeps when it is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cvae_utils import data, objectives, training
+from cvae_utils.models import Classifier, LabelCVAE
+from cvae_utils.training import Callback, History, fit
+
+
+def tiny_model(seed: int = 0) -> LabelCVAE:
+    torch.manual_seed(seed)
+    return LabelCVAE(latent_dim=2, width=8)
+
+
+def ten_images() -> data.Split:
+    """Ten images, each of one grey value that tells which it is, labelled 0 to 9."""
+    images = torch.arange(10, dtype=torch.uint8)[:, None, None].expand(10, 28, 28).contiguous()
+    return data.Split(images, torch.arange(10))
+
+
+class OneWeight(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+def grey(images: Tensor, generator: torch.Generator) -> Tensor:
+    return data.to_unit(images)
+
+
+def slope(
+    model: OneWeight, x: Tensor, labels: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """An objective with gradient 1 everywhere and with terms whose means are known."""
+    size = torch.full((len(x),), float(len(x)))
+    return {"loss": labels + model.weight, "size": size, "grey": x[:, 0, 0] * 255}
+
+
+class Diary(Callback):
+    """Writes down every call, and raises `error` at one of the steps."""
+
+    def __init__(self, fail_at: int = 0, error: type[BaseException] = KeyboardInterrupt) -> None:
+        self.entries: list[Any] = []
+        self.fail_at, self.error = fail_at, error
+
+    def on_start(self, epochs: int, steps_per_epoch: int) -> None:
+        self.entries.append(("start", epochs, steps_per_epoch))
+
+    def on_step(self) -> None:
+        self.entries.append("step")
+        if self.entries.count("step") == self.fail_at:
+            raise self.error("enough")
+
+    def on_epoch(self, history: History) -> None:
+        self.entries.append(("epoch", len(history.epochs)))
+
+    def on_end(self, history: History) -> None:
+        self.entries.append(("end", len(history.epochs)))
+
+
+def fit_ten(callbacks: Sequence[Callback] = (), **settings: Any) -> tuple[OneWeight, History]:
+    """Fit one weight on ten images in batches of 4, 4 and 2."""
+    model = OneWeight()
+    defaults: dict[str, Any] = {"epochs": 2, "batch_size": 4, "prepare": grey}
+    return model, fit(model, slope, ten_images(), callbacks=callbacks, **(defaults | settings))
+
+
+# ---------------------------------------------------------------- learning
+
+
+def test_the_loss_falls(digits: data.Split) -> None:
+    history = fit(
+        tiny_model(), objectives.negative_elbo, digits, epochs=15, batch_size=20,
+        max_learning_rate=1e-2,
+    )  # fmt: skip
+    loss = history.curve("loss")
+    assert loss[0] > 400  # about 784 log 2 = 543 to begin with
+    assert loss[-1] < 0.6 * loss[0]
+    for row in history.epochs:
+        assert row["loss"] == pytest.approx(row["reconstruction"] + row["kl"], rel=1e-5)
+
+
+def test_a_classifier_learns_the_labels_of_a_few_images(digits: data.Split) -> None:
+    torch.manual_seed(0)
+    model = Classifier(width=4)
+    history = fit(
+        model, objectives.cross_entropy, digits, epochs=12, batch_size=20,
+        max_learning_rate=2e-2, prepare=grey,
+    )  # fmt: skip
+    read = model.read(data.to_unit(digits.images))
+    assert (read == digits.labels).float().mean() > 0.9
+    assert history.curve("error")[-1] < 0.1
+
+
+def weights_after(seed: int, digits: data.Split) -> Tensor:
+    model = tiny_model()
+    fit(model, objectives.negative_elbo, digits, epochs=2, batch_size=32, seed=seed)
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_the_seed_decides_the_weights_to_the_bit(digits: data.Split) -> None:
+    first = weights_after(seed=7, digits=digits)
+    torch.rand(3)  # the state of torch's own generator has no say
+    assert torch.equal(weights_after(seed=7, digits=digits), first)
+    assert not torch.equal(weights_after(seed=8, digits=digits), first)
+
+
+def test_the_learning_rate_rises_to_its_maximum_and_falls_to_nearly_nothing() -> None:
+    # Under a constant gradient of 1, Adam moves the weight by about the learning rate.
+    weights = [0.0]
+    model = OneWeight()
+
+    class Watch(Callback):
+        def on_step(self) -> None:
+            weights.append(model.weight.item())
+
+    fit(
+        model, slope, ten_images(), epochs=200, batch_size=5, prepare=grey,
+        max_learning_rate=0.5, callbacks=[Watch()],
+    )  # fmt: skip
+    rates = [before - after for before, after in pairwise(weights)]
+    assert len(rates) == 400
+    assert max(rates) == pytest.approx(0.5, rel=0.01)
+    assert 50 < rates.index(max(rates)) < 200  # the rise is shorter than the fall
+    assert 0 < rates[0] < 0.05
+    assert abs(rates[-1]) < 0.001
+
+
+def test_one_single_step_is_a_run_too() -> None:
+    model, history = fit_ten(epochs=1, batch_size=10)
+    assert len(history.epochs) == 1
+    assert model.weight.item() < 0  # downhill
+
+
+# ---------------------------------------------------------------- the history
+
+
+def test_means_are_over_examples_also_with_an_uneven_last_batch() -> None:
+    # Batches of 4, 4 and 2: the mean over batches would be 10 / 3, and no batch may be left out.
+    _, history = fit_ten()
+    assert history.curve("size") == pytest.approx([(16 + 16 + 4) / 10] * 2)
+    assert history.curve("grey") == pytest.approx([4.5] * 2)  # each image once in every epoch
+    assert all(set(row) == {"loss", "size", "grey", "seconds"} for row in history.epochs)
+
+
+def test_the_recorded_loss_is_that_of_the_weights_of_each_step() -> None:
+    # Labels have the mean 4.5; the weight that is added to them falls from 0 on.
+    _, history = fit_ten(epochs=3)
+    first, second, third = history.curve("loss")
+    assert 4.5 > first > second > third
+
+
+def test_the_history_knows_the_plan() -> None:
+    _, history = fit_ten(epochs=3)
+    assert (history.planned, len(history.epochs), history.interrupted) == (3, 3, False)
+
+
+def test_epochs_take_the_examples_in_different_orders() -> None:
+    orders: list[int] = []
+
+    def note(
+        model: OneWeight, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        assert torch.equal((x[:, 0, 0] * 255).round().long(), labels)  # each has its own label
+        orders.extend(labels.tolist())
+        return {"loss": labels + model.weight}
+
+    fit(OneWeight(), note, ten_images(), epochs=2, batch_size=4, prepare=grey)
+    assert sorted(orders[:10]) == sorted(orders[10:]) == list(range(10))
+    assert orders[:10] != orders[10:]
+    assert orders[:10] != list(range(10))
+
+
+def test_images_are_binarized_anew_in_every_epoch_unless_told_otherwise() -> None:
+    split = data.Split(torch.full((1, 28, 28), 128, dtype=torch.uint8), torch.tensor([3]))
+    seen: list[Tensor] = []
+
+    def note(
+        model: OneWeight, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        seen.append(x)
+        return {"loss": labels + model.weight}
+
+    fit(OneWeight(), note, split, epochs=2)
+    assert all(set(x.unique().tolist()) == {0.0, 1.0} for x in seen)
+    assert not torch.equal(*seen)
+
+
+# ---------------------------------------------------------------- callbacks
+
+
+def test_callbacks_see_every_step_and_epoch_in_order() -> None:
+    first, second = Diary(), Diary()
+    fit_ten([first, second])
+    wanted = [
+        ("start", 2, 3),
+        *["step"] * 3, ("epoch", 1),
+        *["step"] * 3, ("epoch", 2),
+        ("end", 2),
+    ]  # fmt: skip
+    assert first.entries == second.entries == wanted
+
+
+def test_callbacks_may_leave_methods_out() -> None:
+    _, history = fit_ten([Callback()])
+    assert len(history.epochs) == 2
+
+
+def test_the_model_is_in_training_mode_while_it_trains_and_not_after() -> None:
+    modes: list[bool] = []
+
+    def note(
+        model: OneWeight, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        modes.append(model.training)
+        return {"loss": labels + model.weight}
+
+    model = OneWeight().eval()
+    fit(model, note, ten_images(), epochs=1, batch_size=4)
+    assert modes == [True] * 3
+    assert not model.training
+
+
+def test_the_progress_bar_counts_steps_and_shows_the_means(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fit_ten([training.ProgressBar()])
+    captured = capsys.readouterr()
+    shown = captured.out + captured.err
+    assert "6/6" in shown  # two epochs of three steps
+    assert "epoch 2/2" in shown
+    assert "size 3.60, grey 4.50" in shown
+
+
+# ---------------------------------------------------------------- interrupts
+
+
+def test_an_interrupt_keeps_finished_epochs_and_a_usable_model(
+    digits: data.Split, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, diary = tiny_model(), Diary(fail_at=7)  # five steps an epoch: in the second one
+    history = fit(
+        model, objectives.negative_elbo, digits, epochs=4, batch_size=20, callbacks=[diary]
+    )
+    assert history.interrupted
+    assert (len(history.epochs), history.planned) == (1, 4)
+    assert diary.entries[-3:] == ["step", "step", ("end", 1)]
+    assert "Interrupted after 1 of 4 epochs" in capsys.readouterr().out
+    assert not model.training
+    assert model.sample(torch.arange(10)).isfinite().all()
+    # The weights are those of the last step that was made, not the initial ones.
+    before = torch.cat([parameter.flatten() for parameter in tiny_model().parameters()])
+    after = torch.cat([parameter.flatten() for parameter in model.parameters()])
+    assert not torch.equal(before, after)
+
+
+def test_an_interrupted_run_took_the_same_steps_as_a_whole_one() -> None:
+    _, whole = fit_ten(epochs=3)
+    _, part = fit_ten([Diary(fail_at=5)], epochs=3)
+    assert part.curve("loss") == whole.curve("loss")[:1]
+
+
+def test_an_interrupt_in_the_first_epoch_leaves_an_empty_history() -> None:
+    diary = Diary(fail_at=1)
+    _, history = fit_ten([diary])
+    assert (history.epochs, history.interrupted) == ([], True)
+    assert diary.entries == [("start", 2, 3), "step", ("end", 0)]
+
+
+def test_an_error_comes_through_after_the_callbacks_have_ended() -> None:
+    model, diary = OneWeight(), Diary(fail_at=2, error=ArithmeticError)
+    with pytest.raises(ArithmeticError, match="enough"):
+        fit(model, slope, ten_images(), epochs=2, batch_size=4, prepare=grey, callbacks=[diary])
+    assert diary.entries[-1] == ("end", 0)
+    assert not model.training
+
+
+# ---------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "error"),
+    [
+        ("epochs", 0, ValueError),
+        ("epochs", 1.5, TypeError),
+        ("batch_size", 0, ValueError),
+        ("batch_size", -4, ValueError),
+        ("batch_size", "128", TypeError),
+        ("max_learning_rate", 0.0, ValueError),
+        ("max_learning_rate", float("nan"), ValueError),
+        ("max_learning_rate", None, TypeError),
+    ],
+)
+def test_a_bad_argument_is_named_before_anything_happens(
+    argument: str, value: object, error: type[Exception]
+) -> None:
+    diary = Diary()
+    with pytest.raises(error, match=rf"^{argument} must be .*got {value!r}"):
+        fit_ten([diary], **{argument: value})
+    assert diary.entries == []
+
+
+def test_devices_go_by_name_and_auto_takes_a_gpu_where_there_is_one() -> None:
+    assert training.pick_device("cpu") == torch.device("cpu")
+    assert training.pick_device("cuda:1") == torch.device("cuda:1")
+    wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    assert training.pick_device().type == wanted
+    with pytest.raises(RuntimeError, match="abacus"):
+        training.pick_device("abacus")

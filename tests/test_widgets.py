@@ -1,0 +1,242 @@
+"""The slider app without a browser: the functions below it, and its events in the kernel."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from cvae_utils.models import ConditionalVAE, LabelCVAE
+from cvae_utils.plotting import tile
+from cvae_utils.widgets import DigitExplorer, ExplorerState, digit_explorer, explore, png
+
+
+@pytest.fixture
+def model() -> LabelCVAE:
+    """Random weights, large enough that code and label change every picture."""
+    torch.manual_seed(1)
+    model = LabelCVAE(latent_dim=4, width=16)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    return model
+
+
+@pytest.fixture
+def app(model: LabelCVAE) -> DigitExplorer:
+    return digit_explorer(model)
+
+
+def codes(images: Tensor) -> Tensor:
+    """Read the codes back from the images of the `echo` model."""
+    return torch.logit(images[:, 0, :4].double())
+
+
+def labels(images: Tensor) -> list[int]:
+    return [int(label) for label in torch.logit(images[:, 1, :10]).argmax(1)]
+
+
+# ---------------------------------------------------------------- explore
+
+
+def test_the_same_state_gives_the_same_picture(echo: ConditionalVAE) -> None:
+    state = ExplorerState(3, 5, ((0, 0.5),))
+    first = explore(echo, state)
+    torch.rand(3)  # the state of torch's own generator has no say
+    assert torch.equal(explore(echo, state), first)
+    assert first.shape == (20, 28, 28)
+    assert not torch.equal(explore(echo, ExplorerState(3, 6, ((0, 0.5),))), first)
+
+
+def test_the_codes_are_standard_normal_and_all_different(echo: ConditionalVAE) -> None:
+    z = codes(explore(echo, ExplorerState(), count=2000))
+    assert len(z.unique(dim=0)) == 2000
+    assert z.mean(0).tolist() == pytest.approx([0] * 4, abs=0.12)
+    assert z.std(0).tolist() == pytest.approx([1] * 4, abs=0.1)
+
+
+def test_another_digit_keeps_the_codes(echo: ConditionalVAE) -> None:
+    three, eight = (explore(echo, ExplorerState(digit, 5)) for digit in (3, 8))
+    assert torch.equal(codes(three), codes(eight))
+    assert (labels(three), labels(eight)) == ([3] * 20, [8] * 20)
+
+
+def test_a_shift_moves_one_dimension_of_all_codes_by_so_much(echo: ConditionalVAE) -> None:
+    before = codes(explore(echo, ExplorerState(3, 5)))
+    after = codes(explore(echo, ExplorerState(3, 5, ((1, -1.5), (3, 0.25)))))
+    wanted = torch.tensor([0, -1.5, 0, 0.25], dtype=torch.float64).expand(20, 4)
+    torch.testing.assert_close(after - before, wanted, rtol=0, atol=1e-4)
+
+
+def test_fewer_digits_are_the_first_of_more(echo: ConditionalVAE) -> None:
+    few, many = (explore(echo, ExplorerState(3, 5), count) for count in (4, 20))
+    assert len(few) == 4
+    assert len(many) == 20
+    assert torch.equal(few, many[:4])
+
+
+@pytest.mark.parametrize(
+    ("state", "count", "message"),
+    [
+        (ExplorerState(digit=10), 20, "0 to 9, got labels from 10"),
+        (ExplorerState(digit=-1), 20, "0 to 9, got labels from -1"),
+        (ExplorerState(shifts=((4, 0.0),)), 20, "latent dimensions 0 to 3, got 4"),
+        (ExplorerState(shifts=((-1, 0.0),)), 20, "latent dimensions 0 to 3, got -1"),
+        (ExplorerState(shifts=((0, float("nan")),)), 20, "finite"),
+        (ExplorerState(), 0, "count must be .*>= 1, got 0"),
+    ],
+)
+def test_explore_refuses_what_the_model_has_not_got(
+    echo: ConditionalVAE, state: ExplorerState, count: int, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        explore(echo, state, count)
+
+
+# ---------------------------------------------------------------- png
+
+
+def pixels(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.format == "PNG"
+        return np.asarray(picture.convert("L"), dtype=np.int64)
+
+
+def random_images(count: int) -> Tensor:
+    return torch.rand(count, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_png_decodes_to_the_tiled_images() -> None:
+    images = random_images(5)
+    wanted = (255 * tile(images, 3, gap=4).double().numpy()).round()
+    assert np.abs(pixels(png(images, 3, zoom=1)) - wanted).max() <= 1
+
+
+def test_a_png_is_dark_on_light_in_the_right_place() -> None:
+    images = torch.zeros(2, 28, 28)
+    images[1, 10:18, 4:12] = 1
+    shown = pixels(png(images, 2, zoom=1))
+    assert shown.shape == (28, 28 + 4 + 28)
+    ink = np.zeros_like(shown, dtype=bool)
+    ink[10:18, 32 + 4 : 32 + 12] = True
+    assert (shown[ink] == 0).all()
+    assert (shown[~ink] == 255).all()
+
+
+def test_zoom_enlarges_without_changing_the_picture() -> None:
+    images = torch.zeros(2, 28, 28)
+    images[0, :, :14] = 1
+    small, large = (pixels(png(images, 2, zoom)) for zoom in (1, 3))
+    assert large.shape == (3 * small.shape[0], 3 * small.shape[1])
+    # In the middle of each enlarged pixel the value is the old one, but for soft edges.
+    assert np.abs(large[1::3, 1::3] - small).mean() < 2
+
+
+def test_zoom_below_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"zoom must be .*>= 1, got 0"):
+        png(random_images(1), 1, 0)
+
+
+# ---------------------------------------------------------------- the app
+
+
+def test_the_first_picture_is_that_of_the_controls(app: DigitExplorer, model: LabelCVAE) -> None:
+    assert app.state == ExplorerState(7, 0, ((0, 0.0), (1, 0.0), (2, 0.0)))
+    wanted = png(explore(model, ExplorerState(7)), 10)
+    assert app.picture.value == wanted
+    assert app.message.value == ""
+    # Twenty digits in two rows of ten.
+    assert pixels(wanted).shape == (2 * (2 * 32 - 4), 2 * (10 * 32 - 4))
+
+
+def test_each_control_changes_the_picture_and_back_gives_the_very_same(app: DigitExplorer) -> None:
+    first = app.picture.value
+    controls = [(app.digit, 3), (app.seed, 12), *((slider, -2.0) for slider in app.shifts.values())]
+    pictures = {first}
+    for control, value in controls:
+        before = control.value
+        control.value = value
+        pictures.add(app.picture.value)
+        control.value = before
+        assert app.picture.value == first
+    assert len(pictures) == 1 + 5  # each of the five controls has an effect of its own
+
+
+def test_the_digit_slider_asks_for_that_digit(app: DigitExplorer, model: LabelCVAE) -> None:
+    app.digit.value = 4
+    app.shifts[2].value = 1.5
+    state = ExplorerState(4, 0, ((0, 0.0), (1, 0.0), (2, 1.5)))
+    assert app.picture.value == png(explore(model, state), 10)
+
+
+def test_resample_takes_the_next_seed(app: DigitExplorer, model: LabelCVAE) -> None:
+    first = app.picture.value
+    app.resample.click()
+    assert app.seed.value == 1
+    second = app.picture.value
+    assert second != first
+    assert second == png(explore(model, ExplorerState(7, 1)), 10)
+    app.resample.click()
+    assert app.picture.value not in (first, second)
+    app.seed.value = 0
+    assert app.picture.value == first
+
+
+class Broken(nn.Module):
+    def forward(self, *inputs: Tensor) -> Tensor:
+        raise RuntimeError("no <b>ink</b> & no paper")
+
+
+def test_an_error_in_an_event_is_shown_and_cleared_by_the_next_good_one(
+    app: DigitExplorer, model: LabelCVAE
+) -> None:
+    first, good = app.picture.value, model.generation_net
+    model.generation_net = Broken()
+    app.digit.value = 3  # must not raise: an exception here would end in a log
+    assert "RuntimeError: no &lt;b&gt;ink&lt;/b&gt; &amp; no paper" in app.message.value
+    assert "<b>ink</b>" not in app.message.value
+    assert app.picture.value == first  # the last good picture stays
+    model.generation_net = good
+    app.digit.value = 7
+    assert app.message.value == ""
+    assert app.picture.value == first
+
+
+def test_the_chosen_dimensions_and_digit_come_first(model: LabelCVAE) -> None:
+    app = digit_explorer(model, dimensions=(3, 1), digit=2)
+    assert app.state == ExplorerState(2, 0, ((3, 0.0), (1, 0.0)))
+    assert digit_explorer(model, dimensions=()).state.shifts == ()
+
+
+def test_all_controls_are_part_of_the_app(app: DigitExplorer) -> None:
+    shown = [*app.children]
+    for child in shown:
+        shown += getattr(child, "children", ())
+    for control in (
+        app.digit, app.seed, app.resample, *app.shifts.values(), app.picture, app.message
+    ):  # fmt: skip
+        assert any(control is child for child in shown)
+    assert "digit-explorer" in app._dom_classes  # the browser test finds it by this
+
+
+def test_a_digit_or_dimension_that_is_not_there_is_refused(model: LabelCVAE) -> None:
+    with pytest.raises(ValueError, match="latent dimensions 0 to 3, got 9"):
+        digit_explorer(model, dimensions=(0, 9))
+    with pytest.raises(ValueError, match="0 to 9, got labels from 10 to 10"):
+        digit_explorer(model, digit=10)
+
+
+def test_pages_without_widgets_get_the_still_picture(app: DigitExplorer) -> None:
+    bundle = app._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == app.model_id
+    # The notebook format wants the bytes of a picture as text.
+    encoded = bundle["image/png"]
+    assert isinstance(encoded, str)
+    assert re.fullmatch(r"[A-Za-z0-9+/]+=*", encoded)
+    assert base64.b64decode(encoded) == app.picture.value
