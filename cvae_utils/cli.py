@@ -150,6 +150,7 @@ def _measure(
         if judge:
             share = evaluation.label_faithfulness(model, judge, seed=seed)
             figures["label_faithfulness"] = share.value
+            figures["faithfulness_low"], figures["faithfulness_high"] = share.low, share.high
     return {name: round(value, 4) for name, value in figures.items()}
 
 

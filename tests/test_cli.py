@@ -1,0 +1,276 @@
+"""The command line: train, evaluate and sample on the real data, and what it says when it fails."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import io
+import json
+import re
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cvae_utils import checkpoints, data
+from cvae_utils.cli import main
+from cvae_utils.models import MODELS, Classifier, LabelCVAE
+
+SMALL = ["--epochs", "1", "--width", "16", "--batch-size", "200", "--device", "cpu"]
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def dataset() -> data.Dataset:
+    return data.load()  # as the command line does, so that both have the same digits
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
+    """A checkpoint that the command line trained, its arguments, and what was printed."""
+    path = tmp_path_factory.mktemp("cli") / "new" / "tiny.safetensors"
+    arguments = ["train", "label_cvae", "--out", str(path), *SMALL]
+    arguments += ["--latent-dim", "2", "--label-in", "generation", "--seed", "5"]
+    arguments += ["--max-learning-rate", "1e-2"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(arguments) == 0
+    return path, arguments, printed.getvalue()
+
+
+# ---------------------------------------------------------------- train
+
+
+def test_train_writes_a_loadable_checkpoint(trained: tuple[Path, list[str], str]) -> None:
+    path, _, _ = trained
+    model, _ = checkpoints.load(path)
+    assert isinstance(model, LabelCVAE)
+    assert model.config == {"latent_dim": 2, "width": 16, "label_in": "generation"}
+    assert model.sample(torch.arange(10)).isfinite().all()
+    assert [file.name for file in path.parent.iterdir()] == ["tiny.safetensors"]
+
+
+def test_train_records_what_produced_the_weights(
+    trained: tuple[Path, list[str], str], dataset: data.Dataset
+) -> None:
+    path, arguments, printed = trained
+    _, provenance = checkpoints.load(path)
+    assert provenance.command == "python -m cvae_utils " + " ".join(arguments)
+    assert provenance.training["seed"] == 5
+    assert provenance.training["epochs"] == 1
+    assert provenance.training["batch_size"] == 200
+    assert provenance.training["device"] == "cpu"
+    assert provenance.training["torch"] == torch.__version__
+    assert 0 <= provenance.training["seconds"] < 600
+    assert provenance.data["fingerprint"] == dataset.fingerprint
+    assert provenance.data["train"] == len(dataset.train)
+    metrics = provenance.metrics
+    parts = metrics["reconstruction"] + metrics["kl"]
+    assert metrics["negative_elbo"] == pytest.approx(parts, abs=0.001)
+    # Better than 784 log 2 = 543, a guess of 1/2 for each pixel, and far from a trained model.
+    assert 150 < metrics["negative_elbo"] < 543
+    assert json.dumps(metrics) in printed
+    assert f"wrote {path}" in printed
+
+
+def test_the_same_command_gives_the_same_weights(
+    trained: tuple[Path, list[str], str], tmp_path: Path
+) -> None:
+    path, arguments, _ = trained
+    again = tmp_path / "again.safetensors"
+    torch.seed()  # a fresh process would start anywhere, too
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert main([str(again) if word == str(path) else word for word in arguments]) == 0
+    first, second = (checkpoints.load_vae(file).state_dict() for file in (path, again))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_train_takes_a_classifier_too_and_the_defaults_of_its_model(tmp_path: Path) -> None:
+    path = tmp_path / "judge.safetensors"
+    with contextlib.redirect_stdout(io.StringIO()):
+        arguments = ["train", "classifier", "--out", str(path), *SMALL]
+        assert main([*arguments, "--width", "1"]) == 0
+    model, provenance = checkpoints.load(path)
+    assert isinstance(model, Classifier)
+    assert model.config == {"width": 1}
+    assert set(provenance.metrics) == {"accuracy"}
+    assert 0 <= provenance.metrics["accuracy"] <= 1
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Make an interrupt raise KeyboardInterrupt, also where a test runner has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupt_keeps_the_model_and_exits_with_130(tmp_path: Path) -> None:
+    path, done = tmp_path / "part.safetensors", threading.Event()
+    printed = io.StringIO()
+
+    def press_after_two_epochs() -> None:
+        while not done.is_set():
+            if "epoch 2/1000" in printed.getvalue():
+                _thread.interrupt_main()
+                return
+            time.sleep(0.01)
+
+    finger = threading.Thread(target=press_after_two_epochs)
+    finger.start()
+    try:
+        with contextlib.redirect_stdout(printed):
+            code = main(["train", "vae", "--out", str(path), *SMALL, "--epochs", "1000"])
+    finally:
+        done.set()
+        finger.join()
+    assert code == 130
+    _, provenance = checkpoints.load(path)
+    epochs = provenance.training["epochs"]
+    assert 2 <= epochs < 1000
+    assert f"Interrupted after {epochs} of 1000 epochs" in printed.getvalue()
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+def test_evaluate_prints_json_that_agrees_with_the_training_figures(
+    trained: tuple[Path, list[str], str], capsys: Captured
+) -> None:
+    path, _, _ = trained
+    assert main(["evaluate", str(path), "--json", "--device", "cpu"]) == 0
+    printed = json.loads(capsys.readouterr().out)  # nothing but JSON
+    _, provenance = checkpoints.load(path)
+    assert list(printed["figures"]) == [str(path)]
+    figures = printed["figures"][str(path)]
+    assert 0 <= figures.pop("label_faithfulness") <= 1
+    assert figures == pytest.approx(provenance.metrics, abs=1e-3)
+    assert printed["data"].startswith("mnist: ")
+
+
+def test_evaluate_prints_a_table_with_a_row_per_checkpoint(
+    tmp_path: Path, dataset: data.Dataset, capsys: Captured
+) -> None:
+    paths = [tmp_path / f"{name}.safetensors" for name in ("one", "two")]
+    for seed, path in enumerate(paths):
+        torch.manual_seed(seed)
+        judge = Classifier(width=1)
+        checkpoints.save(path, judge, checkpoints.Provenance("classifier", judge.config))
+    assert main(["evaluate", *map(str, paths), "--device", "cpu"]) == 0
+    captured = capsys.readouterr()
+    title, head, *rows = captured.out.splitlines()
+    assert title.startswith(str(dataset))
+    assert head.split() == ["checkpoint", "accuracy"]
+    assert [row.split()[0] for row in rows] == [str(path) for path in paths]
+    assert all(0 <= float(row.split()[1]) < 0.5 for row in rows)  # they have learned nothing
+    # On the offline digits, a figure of weights from elsewhere must not pass for a test figure.
+    assert ("no test figure" in captured.err) is not dataset.complete
+
+
+# ---------------------------------------------------------------- sample
+
+
+def picture(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("L"))
+
+
+def test_sample_writes_a_png_with_a_row_for_each_label(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "new" / "digits.png"
+    arguments = ["sample", "label_cvae", "--per-label", "4", "--out"]
+    assert main([*arguments, str(path)]) == 0
+    assert f"wrote {path}" in capsys.readouterr().out
+    shown = picture(path)
+    assert shown.shape[0] > 1.5 * shown.shape[1]  # ten rows of four
+    assert (shown > 240).mean() > 0.5  # mostly paper
+    assert (shown < 60).mean() > 0.02  # and ink
+    # The seed decides the digits.
+    for name, seed in (("again", "0"), ("other", "1")):
+        assert main([*arguments, str(tmp_path / f"{name}.png"), "--seed", seed]) == 0
+    assert np.array_equal(picture(tmp_path / "again.png"), shown)
+    assert not np.array_equal(picture(tmp_path / "other.png"), shown)
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate"], "--all"),
+        (["evaluate", "no_such_weights"], "no checkpoint .*no_such_weights.*shipped weights: "),
+        (["evaluate", "vae", "--device", "abacus"], "abacus"),
+        (["sample", "no_such_weights", "--out", "OUT"], "no checkpoint .*no_such_weights"),
+        (["sample", "classifier", "--out", "OUT"], "an autoencoder was wanted"),
+        (["sample", "vae", "--out", "OUT", "--per-label", "0"], "per_label must be .* got 0"),
+        (["train", "vae", "--out", "OUT", "--label-in", "both"], "vae does not take .*label_in"),
+        (["train", "classifier", "--out", "OUT", "--latent-dim", "2"], "classifier does not take"),
+        (["train", "vae", "--out", "OUT", "--epochs", "0"], "epochs must be .* got 0"),
+        (["train", "vae", "--out", "OUT", "--batch-size", "0"], "batch_size must be .* got 0"),
+        (["train", "vae", "--out", "OUT", "--width", "0"], "width must be .* got 0"),
+        (
+            ["train", "vae", "--out", "OUT", "--max-learning-rate", "-1"],
+            "max_learning_rate must be .* got -1",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_error_is_one_line_on_stderr_and_exit_code_1(
+    arguments: list[str], message: str, tmp_path: Path, capsys: Captured
+) -> None:
+    out = tmp_path / "out.png"
+    assert main([str(out) if word == "OUT" else word for word in arguments]) == 1
+    *notes, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("error: ")
+    assert not [line for line in notes if not line.startswith("NOTE: ")]  # no traceback
+    assert re.search(message, last)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["paint"], ["train", "gan", "--out", "x"], ["train", "vae"], ["sample", "vae"]],
+    ids=" ".join,
+)
+def test_words_that_make_no_command_are_explained(arguments: list[str], capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: python -m cvae_utils" in capsys.readouterr().err
+
+
+def test_the_help_of_train_lists_the_models_and_their_options(capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["train", "--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    for word in (*MODELS, *data.NAMES, "--width", "--latent-dim", "{both,generation}"):
+        assert word in shown
+
+
+def test_python_m_lists_the_commands() -> None:
+    program = subprocess.run(
+        [sys.executable, "-m", "cvae_utils", "--help"], capture_output=True, text=True, check=False
+    )
+    assert program.returncode == 0
+    for command in ("train", "sample", "evaluate"):
+        assert command in program.stdout
+
+
+def test_python_m_returns_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    # In this process: a new one would spend seconds on importing torch.
+    monkeypatch.setattr(sys, "argv", ["cvae_utils", "evaluate"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("cvae_utils", run_name="__main__")
+    assert caught.value.code == 1
+    assert capsys.readouterr().err == "error: evaluate needs checkpoints, or --all\n"
