@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from cvae_utils.checks import NUM_CLASSES, check_at_least, check_labels, check_unit_images
@@ -117,7 +118,7 @@ def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Fig
         panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
         panel.set(title=f"training {term}", xlabel="epoch", ylabel="nats per image",
                   xlim=(0.5, max(history.planned, 2) + 0.5))  # fmt: skip
-        panel.xaxis.get_major_locator().set_params(integer=True)
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
     figure = axes[0].get_figure()
     assert isinstance(figure, Figure)  # noqa: S101 - for the type checker
