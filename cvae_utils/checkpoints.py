@@ -84,8 +84,8 @@ def load(
     Raises:
         CheckpointError: no such file, a damaged one, or one that this project did not write.
     """
-    if isinstance(path, str) and not Path(path).suffix:
-        path = folder() / f"{path}.safetensors"
+    if isinstance(path, str) and Path(path).name == path and not Path(path).is_file():
+        path = folder() / f"{path.removesuffix('.safetensors')}.safetensors"
     path = Path(path)
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in folder().glob("*.safetensors")))

@@ -95,7 +95,8 @@ def check_codes(name: str, z: Tensor, latent_dim: int, batch: int | None = None)
         TypeError: not a tensor.
         ValueError: another dtype or shape, an empty batch, or values that are not finite.
     """
-    wanted = f"a finite floating-point tensor of shape ({batch or 'B'}, {latent_dim})"
+    rows = "B" if batch is None else batch
+    wanted = f"a finite floating-point tensor of shape ({rows}, {latent_dim})"
     if not isinstance(z, Tensor):
         raise TypeError(f"{name} must be {wanted}, got {_describe(z)}")
     if not z.is_floating_point() or z.ndim != 2 or z.shape[1] != latent_dim:

@@ -33,11 +33,11 @@ def parser() -> argparse.ArgumentParser:
     )
     train.add_argument("model", choices=sorted(MODELS))
     train.add_argument("--out", type=Path, required=True, help="checkpoint to write")
-    train.add_argument("--data", choices=data.NAMES, default="mnist")
-    train.add_argument("--epochs", type=int, default=10)
-    train.add_argument("--batch-size", type=int, default=128)
-    train.add_argument("--max-learning-rate", type=float, default=2e-3)
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--data", choices=data.NAMES, default="mnist", help="what it learns from")
+    train.add_argument("--epochs", type=int, default=10, help="passes over the training split")
+    train.add_argument("--batch-size", type=int, default=128, help="examples in a step")
+    train.add_argument("--max-learning-rate", type=float, default=2e-3, help="top of the cycle")
+    train.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     # Left out, these take the model's own defaults; given to a model without them, it says so.
     suppress: dict[str, Any] = {"default": argparse.SUPPRESS}
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("checkpoint", help="a file, or the name of shipped weights")
     sample.add_argument("--out", type=Path, required=True, help="PNG to write")
     sample.add_argument("--per-label", type=int, default=20, help="digits in each of the ten rows")
-    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--seed", type=int, default=0, help="of the codes")
     sample.set_defaults(run=_sample)
 
     evaluate = commands.add_parser(
@@ -60,9 +60,11 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("checkpoint", nargs="*", help="files, or names of shipped weights")
     evaluate.add_argument("--all", action="store_true", help="all shipped weights")
-    evaluate.add_argument("--data", choices=data.NAMES, default="mnist")
-    evaluate.add_argument("--seed", type=int, default=0)
-    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument(
+        "--data", choices=data.NAMES, default="mnist", help="measured on its test"
+    )
+    evaluate.add_argument("--seed", type=int, default=0, help="of binarization, codes and samples")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     evaluate.add_argument("--json", action="store_true", help="print JSON in place of a table")
     evaluate.set_defaults(run=_evaluate)
     return root
@@ -83,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    if options.out.is_dir():
+        raise ValueError(f"--out must be a file to write, got the folder {options.out}")
     device = training.pick_device(options.device)
     config = {
         name: getattr(options, name)
@@ -110,6 +114,14 @@ def _train(options: argparse.Namespace) -> int:
         )
     else:
         history = training.fit(model, objectives.negative_elbo, dataset.train, **settings)
+    if not history.epochs:
+        print(f"no epoch was finished: {options.out} was not written", file=sys.stderr)
+        return INTERRUPTED
+    if not all(weights.isfinite().all() for weights in model.parameters()):
+        raise RuntimeError(
+            f"the training diverged and {options.out} was not written; "
+            f"lower --max-learning-rate, it was {options.max_learning_rate:g}"
+        )
     metrics = _measure(model, dataset.test, seed=0)
     provenance = checkpoints.Provenance(
         model=model.name,
@@ -162,7 +174,7 @@ def _sample(options: argparse.Namespace) -> int:
     rows = [str(label) for label in labels[:: options.per_label].tolist()]
     figure = plotting.digit_grid(images, options.per_label, rows)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.out, dpi=100)
+    figure.savefig(options.out, dpi=100, format="png")
     print(f"wrote {options.out}")
     return 0
 
@@ -182,6 +194,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         rows[name] = _measure(model, dataset.test, options.seed, judge)
         if caveat := provenance.caveat(dataset):
             print(f"NOTE: these digits and {name}: {caveat}", file=sys.stderr)
+        if provenance.data.get("name") != dataset.name:
+            trained = provenance.data.get("name", "unknown data")
+            print(f"NOTE: {name} was trained on {trained}, not {dataset.name}", file=sys.stderr)
     if options.json:
         print(json.dumps({"data": str(dataset), "figures": rows}, indent=2))
         return 0

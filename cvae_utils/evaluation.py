@@ -13,7 +13,7 @@ from cvae_utils.data import Split, fixed_binarization, to_unit
 from cvae_utils.models import Classifier, ConditionalVAE
 from cvae_utils.objectives import elbo_terms
 
-CHUNK = 1000  # examples at a time: bounds the memory, changes no result
+CHUNK = 1000  # examples at a time: bounds the memory
 
 
 class Elbo(NamedTuple):

@@ -17,7 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from cvae_utils.checks import NUM_CLASSES, check_at_least, check_labels, check_unit_images
+from cvae_utils.checks import (
+    NUM_CLASSES,
+    check_at_least,
+    check_codes,
+    check_labels,
+    check_unit_images,
+)
 from cvae_utils.training import Callback, History
 
 INCHES_PER_DIGIT = 0.42
@@ -96,8 +102,10 @@ def compare_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
         title: stands above the rows.
 
     Raises:
-        ValueError: no rows, or rows of different length.
+        ValueError: no rows, rows of different length, or images of another shape or range.
     """
+    for label, images in rows.items():
+        check_unit_images(f"rows[{label!r}]", images)
     counts = {label: len(images) for label, images in rows.items()}
     if len(set(counts.values())) != 1:
         raise ValueError(f"rows must be one or more tensors of one length, got {counts}")
@@ -113,7 +121,7 @@ def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Fig
         _, made = plt.subplots(1, max(1, len(terms)), figsize=size, layout="constrained",
                                squeeze=False)  # fmt: skip
         axes = list(made[0])
-    for panel, term in zip(axes, terms, strict=True):
+    for panel, term in zip(axes, terms, strict=bool(terms)):  # no epoch, no curve
         curve = history.curve(term)
         panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
         panel.set(title=f"training {term}", xlabel="epoch", ylabel="nats per image",
@@ -153,8 +161,7 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str = "") -> Figure:
     Raises:
         ValueError: codes that are not (N, 2), or labels that do not match.
     """
-    if codes.ndim != 2 or codes.shape[1] != 2:
-        raise ValueError(f"codes must have shape (N, 2), got {tuple(codes.shape)}")
+    check_codes("codes", codes, latent_dim=2)
     check_labels("labels", labels, batch=len(codes))
     codes, labels = codes.detach().cpu(), labels.cpu()
     figure, axes = plt.subplots(figsize=(5.2, 5), layout="constrained")

@@ -107,8 +107,9 @@ def fit(
 ) -> History:
     """Train `model` in place with Adam and a one-cycle learning rate, on the model's device.
 
-    The learning rate rises to its maximum and falls to nearly zero (Smith & Topin 2018): a short
-    run then ends as settled as a long one. An interrupt (the stop button, Ctrl-C) ends the run
+    The learning rate rises to its maximum and falls to nearly zero, and Adam's first decay rate
+    moves the other way (Smith & Topin 2018): a short run then ends as settled as a long one. An
+    interrupt (the stop button, Ctrl-C) ends the run
     early; model and history are kept.
 
     Args:
@@ -131,6 +132,7 @@ def fit(
     check_at_least("epochs", epochs, 1)
     check_at_least("batch_size", batch_size, 1)
     check_positive("max_learning_rate", max_learning_rate)
+    check_at_least("seed", seed, 0)
     device = next(model.parameters()).device
     train = train.to(device)
     generator = torch.Generator(device).manual_seed(seed)

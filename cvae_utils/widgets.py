@@ -35,6 +35,12 @@ class ExplorerState:
     shifts: tuple[tuple[int, float], ...] = ()
 
 
+def check_digit(digit: int) -> None:
+    """Raise a ValueError unless `digit` is one of 0 to 9."""
+    if digit not in range(NUM_CLASSES):
+        raise ValueError(f"digit must be a whole number from 0 to {NUM_CLASSES - 1}, got {digit!r}")
+
+
 @torch.no_grad()
 def explore(model: ConditionalVAE, state: ExplorerState, count: int = 20) -> Tensor:
     """Draw `count` digits (count, 28, 28) of one label, each from a code of its own.
@@ -46,11 +52,12 @@ def explore(model: ConditionalVAE, state: ExplorerState, count: int = 20) -> Ten
         ValueError: a digit outside 0 to 9, or a shift of a dimension that the model has not got.
     """
     check_at_least("count", count, 1)
+    check_digit(state.digit)
     device = next(model.parameters()).device
     noise = torch.Generator().manual_seed(state.seed)
     z = torch.randn(count, model.latent_dim, generator=noise)  # on the CPU: alike on any device
     for dimension, shift in state.shifts:
-        if not 0 <= dimension < model.latent_dim:
+        if dimension not in range(model.latent_dim):
             raise ValueError(
                 f"shifts must name latent dimensions 0 to {model.latent_dim - 1}, got {dimension}"
             )

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 from cvae_utils import checkpoints, data
 from cvae_utils.cli import main
@@ -152,8 +153,13 @@ def test_evaluate_prints_json_that_agrees_with_the_training_figures(
     _, provenance = checkpoints.load(path)
     assert list(printed["figures"]) == [str(path)]
     figures = printed["figures"][str(path)]
-    assert 0 <= figures.pop("label_faithfulness") <= 1
-    assert figures == pytest.approx(provenance.metrics, abs=1e-3)
+    faithful = figures["label_faithfulness"]
+    interval = binomtest(round(faithful * 10_000), 10_000).proportion_ci(method="wilson")
+    assert figures["faithfulness_low"] == pytest.approx(interval.low, abs=1e-4)
+    assert figures["faithfulness_high"] == pytest.approx(interval.high, abs=1e-4)
+    assert {name: figures[name] for name in provenance.metrics} == pytest.approx(
+        provenance.metrics, abs=1e-3
+    )
     assert printed["data"].startswith("mnist: ")
 
 
@@ -274,3 +280,20 @@ def test_python_m_returns_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys:
         runpy.run_module("cvae_utils", run_name="__main__")
     assert caught.value.code == 1
     assert capsys.readouterr().err == "error: evaluate needs checkpoints, or --all\n"
+
+
+def test_a_diverged_training_writes_nothing_and_says_what_to_lower(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "vae.safetensors"
+    words = ["train", "vae", "--out", str(out), "--epochs", "1", "--width", "4"]
+    assert main([*words, "--max-learning-rate", "1e30"]) == 1
+    assert "lower --max-learning-rate" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_folder_is_refused_before_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "vae", "--out", str(tmp_path)]) == 1
+    assert "--out must be a file" in capsys.readouterr().err

@@ -230,7 +230,7 @@ def test_labels_without_codes_get_no_numeral() -> None:
 
 def test_codes_that_are_not_two_dimensional_and_foreign_labels_are_refused() -> None:
     codes, labels = cloud(20)
-    with pytest.raises(ValueError, match=r"codes must have shape \(N, 2\), got \(20, 3\)"):
+    with pytest.raises(ValueError, match=r"codes must be .* shape \(B, 2\), got .*\(20, 3\)"):
         plotting.latent_scatter(torch.zeros(20, 3), labels)
     with pytest.raises(ValueError, match=r"labels must be .*\(20,\).*, got .*\(19,\)"):
         plotting.latent_scatter(codes, labels[:19])

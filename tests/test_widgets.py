@@ -84,8 +84,8 @@ def test_fewer_digits_are_the_first_of_more(echo: ConditionalVAE) -> None:
 @pytest.mark.parametrize(
     ("state", "count", "message"),
     [
-        (ExplorerState(digit=10), 20, "0 to 9, got labels from 10"),
-        (ExplorerState(digit=-1), 20, "0 to 9, got labels from -1"),
+        (ExplorerState(digit=10), 20, "digit must be .* from 0 to 9, got 10"),
+        (ExplorerState(digit=-1), 20, "digit must be .* from 0 to 9, got -1"),
         (ExplorerState(shifts=((4, 0.0),)), 20, "latent dimensions 0 to 3, got 4"),
         (ExplorerState(shifts=((-1, 0.0),)), 20, "latent dimensions 0 to 3, got -1"),
         (ExplorerState(shifts=((0, float("nan")),)), 20, "finite"),
@@ -228,7 +228,7 @@ def test_all_controls_are_part_of_the_app(app: DigitExplorer) -> None:
 def test_a_digit_or_dimension_that_is_not_there_is_refused(model: LabelCVAE) -> None:
     with pytest.raises(ValueError, match="latent dimensions 0 to 3, got 9"):
         digit_explorer(model, dimensions=(0, 9))
-    with pytest.raises(ValueError, match="0 to 9, got labels from 10 to 10"):
+    with pytest.raises(ValueError, match="digit must be .* from 0 to 9, got 10"):
         digit_explorer(model, digit=10)
 
 

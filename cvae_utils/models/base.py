@@ -52,8 +52,8 @@ class ConditionalVAE(nn.Module):
         Raises:
             ValueError: labels outside 0 to 9, wrong shapes or dtypes, codes that are not finite.
         """
-        check_codes("z", z, self.latent_dim, batch=len(labels))
         check_labels("labels", labels)
+        check_codes("z", z, self.latent_dim, batch=len(labels))
         logits: Tensor = self.generation_net(z, self.condition(labels))
         return torch.sigmoid(logits)
 
