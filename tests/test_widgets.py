@@ -228,7 +228,7 @@ def test_all_controls_are_part_of_the_app(app: DigitExplorer) -> None:
 def test_a_digit_or_dimension_that_is_not_there_is_refused(model: LabelCVAE) -> None:
     with pytest.raises(ValueError, match="latent dimensions 0 to 3, got 9"):
         digit_explorer(model, dimensions=(0, 9))
-    with pytest.raises(ValueError, match="digit must be .* from 0 to 9, got 10"):
+    with pytest.raises(ValueError, match=r"digit must be .* from 0 to 9, got 10"):
         digit_explorer(model, digit=10)
 
 
