@@ -174,18 +174,21 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
         DataUnavailableError: no source had the data set.
     """
     check_choice("name", name, NAMES)
-    root = default_root() if root is None else Path(root)
-    folders = [root]
+    # Named as the reader knows them: an absolute path would end up in every saved notebook.
+    folders = {
+        "data/" if root is None else str(root): default_root() if root is None else Path(root)
+    }
+    root = next(iter(folders.values()))
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
-        folders.append(Path(named))
-        if not folders[-1].is_dir():
+        folders[f"the folder in {ENVIRONMENT_VARIABLE}"] = Path(named)
+        if not Path(named).is_dir():
             raise FileNotFoundError(
                 f"the environment variable {ENVIRONMENT_VARIABLE} must name an existing folder, "
                 f"got {named!r}; correct it, or unset it"
             )
-    for folder in folders:
+    for shown, folder in folders.items():
         if splits := _read_folder(name, folder):
-            return Dataset(name, *splits, source=f"read from {folder}", complete=True)
+            return Dataset(name, *splits, source=f"read from {shown}", complete=True)
     reason = "download=False"
     if download:
         splits, reason = _download(name, root)

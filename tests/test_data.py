@@ -101,7 +101,7 @@ def test_data_folder_comes_before_the_environment_variable(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(data.ENVIRONMENT_VARIABLE, str(small))
-    assert str(small) in data.load(root=tmp_path / "empty").source
+    assert "CVAE_DATA" in data.load(root=tmp_path / "empty").source
     (tmp_path / "root").mkdir()
     (small / "MNIST").rename(tmp_path / "root" / "MNIST")
     assert str(tmp_path / "root") in data.load(root=tmp_path / "root").source
