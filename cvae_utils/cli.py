@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from cvae_utils import checkpoints, data, evaluation, objectives, training
+from cvae_utils.checks import check_at_least
 from cvae_utils.models import MODELS, Classifier, ConditionalVAE, build
 from cvae_utils.models.label_cvae import LABEL_IN
 
@@ -39,9 +40,11 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--max-learning-rate", type=float, default=2e-3, help="top of the cycle")
     train.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    _add_importance_samples(train)
     # Left out, these take the model's own defaults; given to a model without them, it says so.
     suppress: dict[str, Any] = {"default": argparse.SUPPRESS}
     train.add_argument("--width", type=int, help="hidden units, or channels", **suppress)
+    train.add_argument("--hidden", type=int, help="units of conv_cvae's dense layers", **suppress)
     train.add_argument("--latent-dim", type=int, help="numbers in a code", **suppress)
     train.add_argument("--label-in", choices=LABEL_IN, help="who sees the label", **suppress)
     train.set_defaults(run=_train)
@@ -65,9 +68,15 @@ def parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--seed", type=int, default=0, help="of binarization, codes and samples")
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    _add_importance_samples(evaluate)
     evaluate.add_argument("--json", action="store_true", help="print JSON in place of a table")
     evaluate.set_defaults(run=_evaluate)
     return root
+
+
+def _add_importance_samples(command: argparse.ArgumentParser) -> None:
+    text = "codes per image for the negative log-likelihood; 0 leaves it out, 500 takes minutes"
+    command.add_argument("--importance-samples", type=int, default=0, metavar="K", help=text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,12 +94,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    check_at_least("--importance-samples", options.importance_samples, 0)
     if options.out.is_dir():
         raise ValueError(f"--out must be a file to write, got the folder {options.out}")
     device = training.pick_device(options.device)
     config = {
         name: getattr(options, name)
-        for name in ("width", "latent_dim", "label_in")
+        for name in ("width", "hidden", "latent_dim", "label_in")
         if hasattr(options, name)
     }
     torch.manual_seed(options.seed)  # decides the initial weights
@@ -122,7 +132,7 @@ def _train(options: argparse.Namespace) -> int:
             f"the training diverged and {options.out} was not written; "
             f"lower --max-learning-rate, it was {options.max_learning_rate:g}"
         )
-    metrics = _measure(model, dataset.test, seed=0)
+    metrics = _measure(model, dataset.test, 0, options.importance_samples)
     provenance = checkpoints.Provenance(
         model=model.name,
         config=model.config,
@@ -152,6 +162,7 @@ def _measure(
     model: ConditionalVAE | Classifier,
     test: data.Split,
     seed: int,
+    importance_samples: int,
     judge: Classifier | None = None,
 ) -> dict[str, float]:
     """Measure all that can be measured of a model on a test split, rounded to 4 places."""
@@ -159,6 +170,10 @@ def _measure(
         figures = {"accuracy": evaluation.accuracy(model, test).value}
     else:
         figures = evaluation.elbo(model, test, seed)._asdict()
+        if importance_samples:
+            counts = [importance_samples]
+            estimates = evaluation.negative_log_likelihood(model, test, counts, seed)
+            figures["nll"], figures["nll_error"] = estimates[importance_samples]
         if judge:
             share = evaluation.label_faithfulness(model, judge, seed=seed)
             figures["label_faithfulness"] = share.value
@@ -191,7 +206,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     rows = {}
     for name in names:
         model, provenance = checkpoints.load(name, device)
-        rows[name] = _measure(model, dataset.test, options.seed, judge)
+        rows[name] = _measure(model, dataset.test, options.seed, options.importance_samples, judge)
         if caveat := provenance.caveat(dataset):
             print(f"NOTE: these digits and {name}: {caveat}", file=sys.stderr)
         if provenance.data.get("name") != dataset.name:

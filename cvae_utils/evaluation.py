@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,9 +12,14 @@ from torch import Tensor
 from cvae_utils.checks import NUM_CLASSES, check_at_least
 from cvae_utils.data import Split, fixed_binarization, to_unit
 from cvae_utils.models import Classifier, ConditionalVAE
-from cvae_utils.objectives import elbo_terms
+from cvae_utils.objectives import (
+    elbo_terms,
+    gaussian_kl,
+    importance_weighted_bound,
+    log_importance_weights,
+)
 
-CHUNK = 1000  # examples at a time: bounds the memory
+CHUNK = 1000  # images or codes at a time: bounds the memory
 
 
 class Elbo(NamedTuple):
@@ -29,6 +35,18 @@ class Elbo(NamedTuple):
     negative_elbo: float
     reconstruction: float
     kl: float
+    standard_error: float
+
+
+class NegativeLogLikelihood(NamedTuple):
+    """An estimate of -log p(x | c), in nats per image, that is too high rather than too low.
+
+    Attributes:
+        value: the mean over the images.
+        standard_error: of `value`, over the images.
+    """
+
+    value: float
     standard_error: float
 
 
@@ -87,6 +105,114 @@ def elbo(model: ConditionalVAE, split: Split, seed: int = 0) -> Elbo:
     total = reconstruction + kl
     error = total.std().item() / math.sqrt(len(total)) if len(total) > 1 else math.nan
     return Elbo(total.mean().item(), reconstruction.mean().item(), kl.mean().item(), error)
+
+
+@torch.no_grad()
+def negative_log_likelihood(
+    model: ConditionalVAE, split: Split, samples: Sequence[int] = (500,), seed: int = 0
+) -> dict[int, NegativeLogLikelihood]:
+    """Estimate -log p(x | c) by importance sampling from q(z | x, c) (Burda et al. 2016).
+
+    Args:
+        model: any autoencoder of the series.
+        split: uint8 images and labels; binarized by sampling with a fixed seed, as in `elbo`.
+        samples: how many codes per image an estimate may use; each divides the largest. All
+            estimates share the largest number of codes: a smaller one is the mean over all its
+            groups, so that the estimates differ in tightness and not in luck.
+        seed: decides the binarization and the codes.
+
+    Returns:
+        Number of samples -> estimate.
+
+    Raises:
+        ValueError: no number of samples, or one that does not divide the largest.
+    """
+    if not samples:
+        raise ValueError("samples must name one or more numbers of codes, got none")
+    for count in samples:
+        check_at_least("samples", count, 1)
+        if max(samples) % count:
+            raise ValueError(f"samples must each divide the largest, {max(samples)}, got {count}")
+    model.eval()
+    device = _device(model)
+    noise = _noise_source(device, seed)
+    x = fixed_binarization(split.images, seed)
+    images_at_once = max(1, CHUNK // max(samples))
+    bounds: dict[int, list[Tensor]] = {count: [] for count in samples}
+    for part, labels in zip(
+        x.split(images_at_once), split.labels.split(images_at_once), strict=True
+    ):
+        log_weights = log_importance_weights(
+            model, part.to(device), labels.to(device), max(samples), noise
+        )
+        for count, rows in bounds.items():
+            groups = log_weights.view(len(part), -1, count)  # (B, K) -> (B, K / count, count)
+            rows.append(importance_weighted_bound(groups).mean(1))
+    estimates = {}
+    for count, rows in bounds.items():
+        nats = -torch.cat(rows).double().cpu()
+        error = nats.std().item() / math.sqrt(len(nats)) if len(nats) > 1 else math.nan
+        estimates[count] = NegativeLogLikelihood(nats.mean().item(), error)
+    return estimates
+
+
+@torch.no_grad()
+def posterior_codes(model: ConditionalVAE, split: Split, seed: int = 0) -> Tensor:
+    """Draw one code z from q(z | x, c) per image of a split, (N, latent_dim) on the CPU.
+
+    The images are the same binarized ones as in `elbo`.
+    """
+    model.eval()
+    device = _device(model)
+    noise = _noise_source(device, seed)
+    x = fixed_binarization(split.images, seed)
+    codes = [
+        model.recognize(part.to(device), labels.to(device)).sample(noise)
+        for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
+    ]
+    return torch.cat(codes).cpu()
+
+
+@torch.no_grad()
+def kl_per_dimension(model: ConditionalVAE, split: Split, seed: int = 0) -> Tensor:
+    """Measure KL(q(z | x, c) || p(z | c)) for each latent dimension.
+
+    Returns:
+        (latent_dim,) nats, mean per image, on the CPU. A dimension near zero says nothing.
+    """
+    model.eval()
+    device = _device(model)
+    x = fixed_binarization(split.images, seed)
+    total = torch.zeros(model.latent_dim, device=device)
+    for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True):
+        q = model.recognize(part.to(device), labels.to(device))
+        p = model.prior_net(model.condition(labels.to(device)))
+        total += gaussian_kl(q, p).sum(0)
+    return (total / len(split)).cpu()
+
+
+def label_probe(model: ConditionalVAE, train: Split, test: Split, seed: int = 0) -> Share:
+    """Measure how often a linear probe reads the label off a posterior sample of the code.
+
+    A logistic regression is fitted to codes of the training images and scored on codes of the
+    test images (Alain & Bengio 2017). Chance is about 10 %: the code then has nothing left to
+    say about the label, in a straight line at least.
+
+    Args:
+        model: any autoencoder of the series.
+        train: what the probe is fitted to.
+        test: what it is scored on.
+        seed: decides binarization and codes.
+    """
+    from sklearn.linear_model import LogisticRegression  # slow to import, and rarely needed
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    # Noise of its own for each split: the probe must not meet the same draws again.
+    probe.fit(posterior_codes(model, train, seed + 1).numpy(), train.labels.cpu().numpy())
+    read = probe.predict(posterior_codes(model, test, seed).numpy())
+    return wilson(int((read == test.labels.cpu().numpy()).sum()), len(test))
 
 
 @torch.no_grad()

@@ -6,13 +6,14 @@ the batch averaged. (A mean over pixels against a summed KL would weigh the KL 7
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cvae_utils.checks import check_labels, check_unit_images
+from cvae_utils.checks import check_at_least, check_labels, check_unit_images
 from cvae_utils.models import Classifier, ConditionalVAE, Gaussian
 
 
@@ -94,6 +95,57 @@ def negative_elbo(
     """Return what an autoencoder trains on: `loss` and its two parts, each (B,) in nats."""
     terms = elbo_terms(model, x, labels, generator, validate_args=False)
     return {"loss": terms.negative_elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+
+
+def log_importance_weights(
+    model: ConditionalVAE,
+    x: Tensor,
+    labels: Tensor,
+    samples: int,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Return log w = log p(x | z, c) + log p(z | c) - log q(z | x, c) at codes z from q.
+
+    The mean of one row's log w is the ELBO, by sampling; the log of the mean of w is tighter
+    (Burda et al. 2016). See `importance_weighted_bound`.
+
+    Args:
+        model: any autoencoder of the series.
+        x: (B, 28, 28) in [0, 1]; binary, if the figures are to be nats of a real likelihood.
+        labels: (B,) int64.
+        samples: codes drawn for each image, K.
+        generator: the source of the noise, on the model's device.
+
+    Returns:
+        (B, K), in nats.
+
+    Raises:
+        ValueError: no samples, images outside [0, 1], labels outside 0 to 9, wrong shapes or
+            dtypes.
+    """
+    check_unit_images("x", x)
+    check_labels("labels", labels, batch=len(x))
+    check_at_least("samples", samples, 1)
+    # Each image stands K times in a row: (B, ...) -> (B K, ...)
+    c = model.condition(labels)
+    q: Gaussian = model.recognition_net(x, c)
+    q = Gaussian(*(part.repeat_interleave(samples, dim=0) for part in q))
+    c = c.repeat_interleave(samples, dim=0)
+    z = q.sample(generator)
+    p: Gaussian = model.prior_net(c)
+    likelihood = bernoulli_log_likelihood(
+        model.generation_net(z, c), x.repeat_interleave(samples, dim=0)
+    )
+    return (likelihood + p.log_prob(z) - q.log_prob(z)).view(len(x), samples)
+
+
+def importance_weighted_bound(log_weights: Tensor) -> Tensor:
+    """Return log((w_1 + ... + w_K) / K) of the last dimension, (..., K) -> (...), in nats.
+
+    A lower bound of log p(x | c) on average: the ELBO for K = 1, tighter with every further
+    sample, exact in the limit (Burda et al. 2016, theorem 1).
+    """
+    return log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
 
 
 def cross_entropy(

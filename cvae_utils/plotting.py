@@ -180,6 +180,29 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str = "") -> Figure:
     return figure
 
 
+def kl_bars(per_dimension: Tensor, title: str = "") -> Figure:
+    """Draw the KL of each latent dimension as a bar, the most used dimension first.
+
+    Args:
+        per_dimension: (latent_dim,) nats.
+        title: stands above the bars.
+
+    Raises:
+        ValueError: anything but one row of finite numbers.
+    """
+    if per_dimension.dim() != 1 or not per_dimension.isfinite().all():
+        raise ValueError(
+            "per_dimension must be one row of finite numbers, (latent_dim,), "
+            f"got {tuple(per_dimension.shape)}"
+        )
+    order = per_dimension.argsort(descending=True).tolist()
+    figure, axes = plt.subplots(figsize=(6, 2.4), layout="constrained")
+    axes.bar(range(len(order)), per_dimension[order].cpu().numpy(), color="#0072B2")
+    axes.set_xticks(range(len(order)), order)
+    axes.set(title=title, xlabel="latent dimension, most used first", ylabel="KL, nats")
+    return figure
+
+
 def source(thing: Any) -> Any:
     """Return the source of a function or class, which a notebook shows in colours."""
     from IPython.display import Code

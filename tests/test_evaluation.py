@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from cvae_utils import checkpoints, data, evaluation
-from cvae_utils.models import Classifier, ConditionalVAE, LabelCVAE
+from cvae_utils.models import Classifier, ConditionalVAE, Gaussian, LabelCVAE
 from cvae_utils.models.mlp import StandardNormalPrior
 
 
@@ -207,3 +207,89 @@ def test_the_shipped_classifier_reads_real_digits(judge: Classifier) -> None:
     # Against the wrong labels nearly nothing is right.
     wrong = data.Split(digits.images, (digits.labels + 1) % 10)
     assert evaluation.accuracy(judge, wrong).value < 0.02
+
+
+# ---------------------------------------------------------------- importance sampling
+
+
+def test_the_nll_of_one_sample_is_the_elbo_and_more_samples_are_tighter(
+    model: LabelCVAE, digits: data.Split
+) -> None:
+    with torch.no_grad():  # a posterior far from the true one, so that there is much to gain
+        model.generation_net.get_parameter("layers.0.weight").mul_(4)
+    estimates = evaluation.negative_log_likelihood(model, digits, (1, 10, 200))
+    assert list(estimates) == [1, 10, 200]
+    measured = evaluation.elbo(model, digits).negative_elbo
+    assert estimates[1].value == pytest.approx(measured, abs=0.5)
+    assert estimates[1].value > estimates[10].value > estimates[200].value
+    assert 0 < estimates[200].standard_error < 20
+
+
+def test_the_nll_does_not_depend_on_what_else_is_asked_or_on_the_chunk(
+    model: LabelCVAE, digits: data.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = evaluation.negative_log_likelihood(model, digits, (20,), seed=4)[20]
+    beside = evaluation.negative_log_likelihood(model, digits, (1, 4, 20), seed=4)[20]
+    assert alone == beside
+    monkeypatch.setattr(evaluation, "CHUNK", 7)  # one image at a time
+    chunked = evaluation.negative_log_likelihood(model, digits, (20,), seed=4)[20]
+    assert chunked.value == pytest.approx(alone.value, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ((), "samples must name one or more"),
+        ((0, 10), r"samples must be .*>= 1, got 0"),
+        ((3, 10), "samples must each divide the largest, 10, got 3"),
+    ],
+)
+def test_unusable_numbers_of_samples_are_refused(
+    model: LabelCVAE, digits: data.Split, samples: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluation.negative_log_likelihood(model, digits, samples)
+
+
+# ---------------------------------------------------------------- what a code knows
+
+
+def test_kl_per_dimension_adds_up_to_the_kl_of_the_elbo(
+    model: LabelCVAE, digits: data.Split
+) -> None:
+    per_dimension = evaluation.kl_per_dimension(model, digits, seed=1)
+    assert per_dimension.shape == (4,)
+    assert per_dimension.sum().item() == pytest.approx(evaluation.elbo(model, digits, 1).kl, 1e-5)
+
+
+def test_posterior_codes_are_drawn_from_q(model: LabelCVAE, digits: data.Split) -> None:
+    codes = evaluation.posterior_codes(model, digits, seed=2)
+    assert codes.shape == (100, 4)
+    assert torch.equal(codes, evaluation.posterior_codes(model, digits, seed=2))
+    with torch.no_grad():
+        q = model.recognize(data.fixed_binarization(digits.images, 2), digits.labels)
+    standardized = (codes - q.mu) / q.std
+    assert abs(standardized.mean().item()) < 0.15  # 400 draws: a standard error of 0.05
+    assert abs(standardized.std().item() - 1) < 0.15
+
+
+class Sayer(nn.Module):
+    """A recognition network whose code says the label as loudly as it is told to."""
+
+    def __init__(self, volume: float) -> None:
+        super().__init__()
+        self.volume = volume
+
+    def forward(self, x: Tensor, c: Tensor) -> Gaussian:
+        return Gaussian(self.volume * c, torch.zeros_like(c))
+
+
+@pytest.mark.parametrize(("volume", "low", "high"), [(12.0, 0.97, 1.0), (0.0, 0.02, 0.25)])
+def test_the_probe_reads_a_code_that_says_the_label_and_only_that(
+    digits: data.Split, volume: float, low: float, high: float
+) -> None:
+    model = LabelCVAE(latent_dim=10, width=8)
+    model.recognition_net = Sayer(volume)
+    half = data.Split(digits.images[:50], digits.labels[:50])
+    other = data.Split(digits.images[50:], digits.labels[50:])
+    assert low <= evaluation.label_probe(model, half, other).value <= high

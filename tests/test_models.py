@@ -16,15 +16,18 @@ from cvae_utils.models import (
     VAE,
     Classifier,
     ConditionalVAE,
+    ConvCVAE,
     Gaussian,
     LabelCVAE,
     build,
 )
+from cvae_utils.models.conv_cvae import Residual, label_planes
 
 AUTOENCODERS: list[tuple[str, dict[str, Any]]] = [
     ("vae", {}),
     ("label_cvae", {"label_in": "both"}),
     ("label_cvae", {"label_in": "generation"}),
+    ("conv_cvae", {"hidden": 16}),
 ]
 
 
@@ -36,7 +39,7 @@ def images(count: int) -> Tensor:
     return torch.rand(count, 28, 28, generator=source(0))
 
 
-@pytest.fixture(params=AUTOENCODERS, ids=["vae", "both", "generation"])
+@pytest.fixture(params=AUTOENCODERS, ids=["vae", "both", "generation", "conv"])
 def autoencoder(request: pytest.FixtureRequest) -> ConditionalVAE:
     """Each autoencoder with three latent dimensions and random weights."""
     name, config = request.param
@@ -102,7 +105,7 @@ def test_means_and_logvars_take_both_signs(autoencoder: ConditionalVAE) -> None:
     # An activation after the last layer would cut one side off.
     with torch.no_grad():
         for parameter in autoencoder.recognition_net.parameters():
-            parameter.mul_(3)
+            parameter.mul_(6)
     q = autoencoder.recognize(images(200).round(), torch.arange(200) % 10)
     for values in q:
         assert values.min() < -1  # further down than a SiLU goes
@@ -142,6 +145,7 @@ def sees_label(function: Callable[[Tensor], Tensor]) -> bool:
         ("label_cvae", {}, True, True),  # "both" is the default
         ("label_cvae", {"label_in": "both"}, True, True),
         ("label_cvae", {"label_in": "generation"}, False, True),
+        ("conv_cvae", {}, True, True),
     ],
 )
 def test_who_sees_the_label(
@@ -166,6 +170,50 @@ def test_the_condition_is_the_one_hot_label_or_empty() -> None:
     assert VAE(width=8).condition(torch.tensor([2, 9])).shape == (2, 0)
 
 
+# ---------------------------------------------------------------- the label as image channels
+
+
+def test_a_label_plane_is_one_number_everywhere() -> None:
+    c = torch.tensor([[0.0, 1.0, 0.5], [2.0, 0.0, 0.0]])
+    planes = label_planes(c, 4)
+    assert planes.shape == (2, 3, 4, 4)
+    assert torch.equal(planes, c.repeat_interleave(16, dim=1).view(2, 3, 4, 4))
+
+
+def test_the_first_convolution_sees_the_image_and_ten_planes() -> None:
+    model = ConvCVAE(latent_dim=3, width=4, hidden=8)
+    seen: list[Tensor] = []
+    first = model.recognition_net.get_submodule("halve")
+    first.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = images(2)
+    model.recognize(x, torch.tensor([7, 0]))
+    (channels,) = seen
+    assert channels.shape == (2, 11, 28, 28)
+    assert torch.equal(channels[:, 0], x)
+    assert torch.equal(channels[:, 1:].mean((2, 3)).argmax(1), torch.tensor([7, 0]))
+    assert set(channels[:, 1:].unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_residual_block_starts_as_the_identity_and_can_leave_it() -> None:
+    block, h = Residual(4), torch.randn(2, 4, 7, 7, generator=source(0))
+    with torch.no_grad():
+        block.get_parameter("second.bias").zero_()
+        assert torch.equal(block(h), h)
+        block.second.weight.normal_(generator=source(1))
+        assert not torch.allclose(block(h), h, atol=0.1)
+
+
+def test_channels_last_is_only_an_order_in_memory() -> None:
+    torch.manual_seed(0)
+    model = ConvCVAE(latent_dim=3, width=8, hidden=16)
+    convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert all(m.weight.is_contiguous(memory_format=torch.channels_last) for m in convolutions)
+    x, labels = images(4), torch.tensor([0, 9, 3, 3])
+    before = model.reconstruct(x, labels)
+    model.to(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(model.reconstruct(x, labels), before, rtol=0, atol=1e-5)
+
+
 # ---------------------------------------------------------------- build
 
 
@@ -174,6 +222,7 @@ def test_the_condition_is_the_one_hot_label_or_empty() -> None:
     [
         ("vae", {"latent_dim": 2, "width": 5}),
         ("label_cvae", {"latent_dim": 4, "width": 6, "label_in": "generation"}),
+        ("conv_cvae", {"latent_dim": 4, "width": 6, "hidden": 5}),
         ("classifier", {"width": 3}),
     ],
 )
@@ -210,6 +259,9 @@ def test_the_config_of_a_default_model_is_complete(name: str) -> None:
             ValueError,
             r"label_in must be one of 'both', 'generation', got 'recognition'",
         ),
+        ("conv_cvae", {"latent_dim": 0}, ValueError, r"latent_dim must be .*>= 1, got 0"),
+        ("conv_cvae", {"width": 1}, ValueError, r"width must be .*>= 2, got 1"),
+        ("conv_cvae", {"hidden": 0}, ValueError, r"hidden must be .*>= 1, got 0"),
         ("classifier", {"width": 0}, ValueError, r"width must be .*>= 1, got 0"),
     ],
 )

@@ -254,3 +254,98 @@ def test_cross_entropy_and_error_are_per_example() -> None:
     for row, label, loss in zip(logits, labels.tolist(), terms["loss"].tolist(), strict=True):
         wanted = math.log(sum(math.exp(logit) for logit in row)) - row[label]
         assert loss == pytest.approx(wanted, rel=1e-5)
+
+
+# ---------------------------------------------------------------- the importance-weighted bound
+
+
+@settings(deadline=None)
+@given(gaussians)
+def test_log_prob_is_that_of_torch_distributions(rows: list[Parameters]) -> None:
+    q, p = both(rows)
+    z = torch.stack([p.mu, q.mu, q.mu + 1])  # (3, 1, latent_dim): several codes for a row
+    wanted = Normal(q.mu, (q.logvar / 2).exp()).log_prob(z).sum(-1)
+    torch.testing.assert_close(q.log_prob(z), wanted, rtol=1e-9, atol=1e-9)
+
+
+def one_dimensional() -> tuple[LabelCVAE, Tensor, Tensor]:
+    torch.manual_seed(5)
+    model = LabelCVAE(latent_dim=1, width=8).double()
+    with torch.no_grad():  # a code that matters, and a posterior that is not the prior
+        for parameter in model.generation_net.parameters():
+            parameter.mul_(1.5)
+    return model, images(3).double(), torch.tensor([0, 4, 9])
+
+
+def exact_log_likelihood(model: LabelCVAE, x: Tensor, labels: Tensor) -> Tensor:
+    """Return log of the integral of p(x | z, c) N(z; 0, 1) over a fine grid of z."""
+    z = torch.linspace(-9, 9, 6001, dtype=torch.float64)
+    rows = []
+    for image, label in zip(x, labels, strict=True):
+        c = model.condition(label.expand(len(z)))
+        pixels = Bernoulli(logits=model.generation_net(z[:, None], c))
+        joint = pixels.log_prob(image).sum((1, 2)) + Normal(0.0, 1.0).log_prob(z)
+        rows.append(joint.logsumexp(0) + math.log(18 / 6000))
+    return torch.stack(rows)
+
+
+@torch.no_grad()
+def test_the_bound_tightens_from_the_elbo_to_the_integral() -> None:
+    model, x, labels = one_dimensional()
+    exact = exact_log_likelihood(model, x, labels)
+    weights = objectives.log_importance_weights(model, x, labels, 60_000, source(0))
+    bounds = {
+        count: objectives.importance_weighted_bound(weights.view(3, -1, count)).mean(1)
+        for count in (1, 10, 60_000)
+    }
+    q = model.recognition_net(x, model.condition(labels))
+    pixels = torch.stack(
+        [
+            bernoulli_log_likelihood(
+                model.generation_net(q.sample(source(seed)), model.condition(labels)), x
+            )
+            for seed in range(4000)
+        ]
+    )
+    elbo = pixels.mean(0) - gaussian_kl(q, model.prior_net(model.condition(labels))).sum(1)
+    torch.testing.assert_close(bounds[1], elbo, atol=0.15, rtol=0)
+    torch.testing.assert_close(bounds[60_000], exact, atol=0.05, rtol=0)
+    assert (bounds[1] < bounds[10]).all()
+    assert (bounds[10] < exact).all()
+
+
+def test_the_bound_is_the_log_of_the_mean_weight_also_where_exp_would_overflow() -> None:
+    weights = torch.tensor([[1.0, 2.0, 4.0], [8.0, 8.0, 8.0]], dtype=torch.float64)
+    shift = torch.tensor([[-2000.0], [2000.0]], dtype=torch.float64)
+    bound = objectives.importance_weighted_bound(weights.log() + shift)
+    wanted = [math.log(7 / 3) - 2000, math.log(8) + 2000]
+    assert bound.tolist() == pytest.approx(wanted, abs=1e-9)
+
+
+@torch.no_grad()
+def test_a_row_of_weights_belongs_to_one_image_and_its_label() -> None:
+    model, x, labels = one_dimensional()
+    swapped = torch.tensor([2, 0, 1])
+    rows = objectives.log_importance_weights(model, x, labels, 4000, source(0)).mean(1)
+    others = objectives.log_importance_weights(
+        model, x[swapped], labels[swapped], 4000, source(1)
+    ).mean(1)
+    torch.testing.assert_close(others, rows[swapped], atol=0.3, rtol=0)
+    assert rows.diff().abs().min() > 1  # or the line above could not fail
+
+
+def test_the_learned_prior_is_part_of_the_weight(echo: ConditionalVAE) -> None:
+    q = Gaussian(torch.zeros(1, 4), torch.zeros(1, 4))
+    echo.recognition_net = lambda x, c: q  # type: ignore[assignment]
+    x, labels = torch.zeros(1, 28, 28), torch.tensor([3])
+    z = q.sample(source(7))
+    likelihood = bernoulli_log_likelihood(echo.generation_net(z, echo.condition(labels)), x)
+    wanted = likelihood + Normal(3, 0.1).log_prob(z).sum() - Normal(0, 1).log_prob(z).sum()
+    weight = objectives.log_importance_weights(echo, x, labels, 1, source(7))
+    torch.testing.assert_close(weight[:, 0], wanted, rtol=1e-5, atol=1e-3)
+
+
+def test_no_samples_are_refused() -> None:
+    model, x, labels = one_dimensional()
+    with pytest.raises(ValueError, match=r"samples must be .*>= 1, got 0"):
+        objectives.log_importance_weights(model, x, labels, 0)

@@ -244,3 +244,17 @@ def test_source_is_the_code_of_the_function_in_colours() -> None:
     shown = plotting.source(forty_two)
     assert shown.data == "def forty_two() -> int:\n    return 41 + 1\n"
     assert '<span class="k">return</span>' in shown._repr_html_()  # read as Python, not as text
+
+
+def test_kl_bars_are_sorted_and_named_by_their_dimension() -> None:
+    figure = plotting.kl_bars(torch.tensor([0.5, 2.0, 0.0]), "three")
+    (axes,) = figure.axes
+    assert [bar.get_height() for bar in axes.patches] == [2.0, 0.5, 0.0]  # type: ignore[attr-defined]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "0", "2"]
+    assert axes.get_title() == "three"
+
+
+@pytest.mark.parametrize("wrong", [torch.ones(2, 3), torch.tensor([1.0, float("nan")])])
+def test_kl_bars_refuse_what_is_no_row_of_numbers(wrong: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="per_dimension must be one row"):
+        plotting.kl_bars(wrong)

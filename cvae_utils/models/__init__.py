@@ -7,18 +7,28 @@ from typing import Any
 from cvae_utils.checks import check_choice
 from cvae_utils.models.base import ConditionalVAE
 from cvae_utils.models.classifier import Classifier
+from cvae_utils.models.conv_cvae import ConvCVAE
 from cvae_utils.models.gaussian import Gaussian
 from cvae_utils.models.label_cvae import LabelCVAE
 from cvae_utils.models.vae import VAE
 
-__all__ = ["MODELS", "VAE", "Classifier", "ConditionalVAE", "Gaussian", "LabelCVAE", "build"]
+__all__ = [
+    "MODELS",
+    "VAE",
+    "Classifier",
+    "ConditionalVAE",
+    "ConvCVAE",
+    "Gaussian",
+    "LabelCVAE",
+    "build",
+]
 
-MODELS: dict[str, type[VAE] | type[LabelCVAE] | type[Classifier]] = {
-    model.name: model for model in (VAE, LabelCVAE, Classifier)
+MODELS: dict[str, type[VAE] | type[LabelCVAE] | type[ConvCVAE] | type[Classifier]] = {
+    model.name: model for model in (VAE, LabelCVAE, ConvCVAE, Classifier)
 }
 
 
-def build(name: str, **config: Any) -> VAE | LabelCVAE | Classifier:
+def build(name: str, **config: Any) -> VAE | LabelCVAE | ConvCVAE | Classifier:
     """Build an untrained model from its name and its constructor's arguments.
 
     Raises:

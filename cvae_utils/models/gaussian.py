@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -33,3 +34,15 @@ class Gaussian(NamedTuple):
         """
         eps = torch.empty_like(self.mu).normal_(generator=generator)
         return self.mu + self.std * eps
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log N(z; mu, diag(exp(logvar))) in nats, summed over the latent dimensions.
+
+        Args:
+            z: (..., B, latent_dim); leading dimensions are as many codes for each row.
+
+        Returns:
+            (..., B).
+        """
+        squared_distance = (z - self.mu).square() * (-self.logvar).exp()
+        return -0.5 * (squared_distance + self.logvar + math.log(2 * math.pi)).sum(-1)
