@@ -1,11 +1,11 @@
-"""One training epoch of the MLP CVAE: our loop, the usual loop, and the floor, in one run.
+"""One epoch of the MLP CVAE: our loop, the usual loop, and the floor. One of the conv CVAE.
 
     python -m benchmarks.epoch [--rounds 3] [--batch-size 128]
 
-They take turns, so that a machine that slows down slows all of them; the medians of several rounds
-are compared. The usual loop is torchvision's data set and a `DataLoader`, once with `ToTensor` as
-most tutorials have it, once with the two transforms of torchvision's v2 that replace it. The floor
-is the model's matrix products alone.
+All in one run: they take turns, so that a machine that slows down slows all of them, and the
+medians of several rounds are compared. The usual loop is torchvision's data set and a `DataLoader`,
+once with `ToTensor` as most tutorials have it, once with the two of torchvision's v2 that
+replace it. The floor is the MLP's matrix products alone.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ TO_TENSOR: Transform = transforms.ToTensor()
 TO_IMAGE_TO_DTYPE: Transform = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
 
 
-def our_epoch(train: data.Split, batch_size: int) -> None:
+def our_epoch(model: models.ConditionalVAE, train: data.Split, batch_size: int) -> None:
     """Train for one epoch from tensors in memory."""
-    model = models.LabelCVAE()
     training.fit(model, objectives.negative_elbo, train, epochs=1, batch_size=batch_size)
 
 
@@ -100,12 +99,14 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         usual = as_torchvision(train, Path(folder))
         contestants: dict[str, Callable[[], None]] = {
-            "ours, tensors in memory": lambda: our_epoch(train, size),
+            "ours, tensors in memory": lambda: our_epoch(models.LabelCVAE(), train, size),
             "ToTensor + DataLoader": lambda: usual_epoch(usual, TO_TENSOR, size),
             "v2 + DataLoader": lambda: usual_epoch(usual, TO_IMAGE_TO_DTYPE, size),
             "matrix products alone": lambda: floor_epoch(len(train), size),
+            "ours, the conv CVAE": lambda: our_epoch(models.ConvCVAE(), train, size),
         }
-        our_epoch(train.take(20 * size), size)  # the first steps of a process are slow
+        for warm_up in (models.LabelCVAE(), models.ConvCVAE()):
+            our_epoch(warm_up, train.take(20 * size), size)  # a process's first steps are slow
         rounds = [
             {name: seconds(work) for name, work in contestants.items()}
             for _ in range(options.rounds)
