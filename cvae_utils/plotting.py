@@ -150,13 +150,21 @@ class LiveCurves(Callback):
         plt.close(figure)  # or the notebook would show it a second time at the end of the cell
 
 
-def latent_scatter(codes: Tensor, labels: Tensor, title: str = "") -> Figure:
+def latent_scatter(
+    codes: Tensor,
+    labels: Tensor,
+    title: str = "",
+    names: tuple[str, str] = ("first latent dimension", "second latent dimension"),
+) -> Figure:
     """Draw two-dimensional codes, coloured by label, with each label's numeral at its median.
+
+    A numeral that would hide another one moves to the right of it.
 
     Args:
         codes: (N, 2).
         labels: (N,) int64.
         title: stands above the picture.
+        names: of the two axes.
 
     Raises:
         ValueError: codes that are not (N, 2), or labels that do not match.
@@ -166,16 +174,22 @@ def latent_scatter(codes: Tensor, labels: Tensor, title: str = "") -> Figure:
     codes, labels = codes.detach().cpu(), labels.cpu()
     figure, axes = plt.subplots(figsize=(5.2, 5), layout="constrained")
     colours = plt.get_cmap("tab10")
+    room = 0.06 * (codes.max(0).values - codes.min(0).values)  # (2,), about a numeral's size
+    taken: list[Tensor] = []
     for digit in range(NUM_CLASSES):
         chosen = codes[labels == digit]
         if len(chosen) == 0:
             continue
         across, up = chosen.T.numpy()
         axes.scatter(across, up, s=3, alpha=0.4, color=colours(digit), linewidths=0)
-        x, y = chosen.median(dim=0).values.tolist()
+        place = chosen.median(dim=0).values
+        while any(((place - other).abs() < room).all() for other in taken):
+            place = place + room * torch.tensor([1.0, 0.0])
+        taken.append(place)
+        x, y = place.tolist()
         axes.text(x, y, str(digit), fontsize=13, weight="bold", ha="center", va="center",
                   bbox={"facecolor": "white", "edgecolor": colours(digit), "pad": 2})  # fmt: skip
-    axes.set(title=title, xlabel="first latent dimension", ylabel="second latent dimension")
+    axes.set(title=title, xlabel=names[0], ylabel=names[1])
     axes.set_aspect("equal")
     return figure
 

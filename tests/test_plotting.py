@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -198,7 +200,7 @@ def cloud(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_each_numeral_stands_at_the_median_of_its_codes() -> None:
     codes, labels = cloud(210)  # 21 of each: the median is a code's own coordinate
     codes[labels == 3] += torch.tensor([0.0, 1.0])
-    codes[3] = torch.tensor([1e3, 1e3])  # pulls the mean of the threes far away, not the median
+    codes[3] = torch.tensor([120.0, 120.0])  # pulls the mean of the threes far away, not the median
     axes = only_axes(plotting.latent_scatter(codes, labels, "Map"))
     places = {text.get_text(): text.get_position() for text in axes.texts}
     assert set(places) == set("0123456789")
@@ -258,3 +260,15 @@ def test_kl_bars_are_sorted_and_named_by_their_dimension() -> None:
 def test_kl_bars_refuse_what_is_no_row_of_numbers(wrong: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="per_dimension must be one row"):
         plotting.kl_bars(wrong)
+
+
+def test_numerals_do_not_hide_one_another() -> None:
+    codes = torch.tensor([[0.0, 0.0], [10.0, 10.0], [5.0, 5.0], [5.1, 5.1], [5.2, 4.9]])
+    figure = plotting.latent_scatter(codes, torch.arange(5), names=("across", "up"))
+    (axes,) = figure.axes
+    places = {text.get_text(): text.get_position() for text in axes.texts}
+    assert places["0"] == (0, 0)  # alone, at its own median
+    assert places["2"] == (5, 5)
+    crowd = [places[digit][0] for digit in "234"]
+    assert min(b - a for a, b in pairwise(crowd)) > 0.5
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("across", "up")
