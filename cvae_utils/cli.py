@@ -195,6 +195,7 @@ def _sample(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    check_at_least("--importance-samples", options.importance_samples, 0)
     names = list(options.checkpoint)
     if options.all:
         names += sorted(path.stem for path in checkpoints.folder().glob("*.safetensors"))

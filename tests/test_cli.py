@@ -41,7 +41,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], 
     path = tmp_path_factory.mktemp("cli") / "new" / "tiny.safetensors"
     arguments = ["train", "label_cvae", "--out", str(path), *SMALL]
     arguments += ["--latent-dim", "2", "--label-in", "generation", "--seed", "5"]
-    arguments += ["--max-learning-rate", "1e-2"]
+    arguments += ["--max-learning-rate", "1e-2", "--importance-samples", "4"]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main(arguments) == 0
     return path, arguments, printed.getvalue()
@@ -148,7 +148,8 @@ def test_evaluate_prints_json_that_agrees_with_the_training_figures(
     trained: tuple[Path, list[str], str], capsys: Captured
 ) -> None:
     path, _, _ = trained
-    assert main(["evaluate", str(path), "--json", "--device", "cpu"]) == 0
+    asked = ["--json", "--device", "cpu", "--importance-samples", "4"]
+    assert main(["evaluate", str(path), *asked]) == 0
     printed = json.loads(capsys.readouterr().out)  # nothing but JSON
     _, provenance = checkpoints.load(path)
     assert list(printed["figures"]) == [str(path)]
@@ -160,6 +161,7 @@ def test_evaluate_prints_json_that_agrees_with_the_training_figures(
     assert {name: figures[name] for name in provenance.metrics} == pytest.approx(
         provenance.metrics, abs=1e-3
     )
+    assert figures["nll"] < figures["negative_elbo"]  # four codes are tighter than one
     assert printed["data"].startswith("mnist: ")
 
 
@@ -216,6 +218,13 @@ def test_sample_writes_a_png_with_a_row_for_each_label(tmp_path: Path, capsys: C
         (["evaluate"], "--all"),
         (["evaluate", "no_such_weights"], "no checkpoint .*no_such_weights.*shipped weights: "),
         (["evaluate", "vae", "--device", "abacus"], "abacus"),
+        (["evaluate", "vae", "--importance-samples", "-1"], "--importance-samples must be .* -1"),
+        (
+            ["train", "vae", "--out", "OUT", "--importance-samples", "-1"],
+            "--importance-samples must be .* -1",
+        ),
+        (["train", "vae", "--out", "OUT", "--hidden", "8"], "vae does not take .*hidden"),
+        (["train", "conv_cvae", "--out", "OUT", "--hidden", "0"], "hidden must be .* got 0"),
         (["sample", "no_such_weights", "--out", "OUT"], "no checkpoint .*no_such_weights"),
         (["sample", "classifier", "--out", "OUT"], "an autoencoder was wanted"),
         (["sample", "vae", "--out", "OUT", "--per-label", "0"], "per_label must be .* got 0"),

@@ -129,10 +129,11 @@ def test_the_page_of_the_weights_gives_their_own_commands_and_figures() -> None:
 
 def test_readme_figures_of_shipped_weights_are_those_in_their_files() -> None:
     readme = (ROOT / "README.md").read_text()
-    for name in ("vae", "label_cvae", "label_cvae_blind"):
+    for name in ("vae", "label_cvae", "label_cvae_blind", "conv_cvae"):
         _, provenance = checkpoints.load(name)
         row = next(line for line in readme.splitlines() if f"evaluate {name}`" in line)
         assert f"{provenance.metrics['negative_elbo']:.1f}" in row
+    assert f"{provenance.metrics['nll']:.1f}" in row  # of the conv CVAE
 
 
 def test_readme_names_every_make_target_and_notebook_that_there_is() -> None:
