@@ -267,8 +267,8 @@ def test_numerals_do_not_hide_one_another() -> None:
     figure = plotting.latent_scatter(codes, torch.arange(5), names=("across", "up"))
     (axes,) = figure.axes
     places = {text.get_text(): text.get_position() for text in axes.texts}
-    assert places["0"] == (0, 0)  # alone, at its own median
-    assert places["2"] == (5, 5)
+    assert places["0"] == pytest.approx((0, 0))  # alone, at its own median
+    assert places["2"] == pytest.approx((5, 5))
     crowd = [places[digit][0] for digit in "234"]
     assert min(b - a for a, b in pairwise(crowd)) > 0.5
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("across", "up")
