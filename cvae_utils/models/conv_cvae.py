@@ -22,7 +22,8 @@ def label_planes(c: Tensor, side: int) -> Tensor:
 class Residual(nn.Module):
     """h + f(h), with two convolutions in f: (B, width, H, W) -> the same (He et al. 2016).
 
-    The second convolution starts at zero, so the block starts as the identity.
+    The second convolution's weights start at zero, so at first the block only adds a constant to
+    each channel.
     """
 
     def __init__(self, width: int) -> None:
