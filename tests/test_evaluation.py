@@ -284,12 +284,13 @@ class Sayer(nn.Module):
         return Gaussian(self.volume * c, torch.zeros_like(c))
 
 
-@pytest.mark.parametrize(("volume", "low", "high"), [(12.0, 0.97, 1.0), (0.0, 0.02, 0.25)])
+@pytest.mark.parametrize(("volume", "low", "high"), [(40.0, 0.95, 1.0), (0.0, 0.0, 0.3)])
 def test_the_probe_reads_a_code_that_says_the_label_and_only_that(
     digits: data.Split, volume: float, low: float, high: float
 ) -> None:
     model = LabelCVAE(latent_dim=10, width=8)
     model.recognition_net = Sayer(volume)
-    half = data.Split(digits.images[:50], digits.labels[:50])
-    other = data.Split(digits.images[50:], digits.labels[50:])
+    every_label = torch.arange(50) % 10  # which images they stand with is of no matter here
+    half = data.Split(digits.images[:50], every_label)
+    other = data.Split(digits.images[50:], every_label)
     assert low <= evaluation.label_probe(model, half, other).value <= high
