@@ -99,7 +99,12 @@ class DigitExplorer(ipywidgets.VBox):
         self.resample = ipywidgets.Button(description="Resample", icon="refresh")
         self.shifts = {
             dimension: ipywidgets.FloatSlider(
-                0, min=-3, max=3, step=0.1, description=f"move z[{dimension}]"
+                0,
+                min=-3,
+                max=3,
+                step=0.1,
+                description=f"move z[{dimension}]",
+                layout=ipywidgets.Layout(width="300px", flex="0 0 auto"),
             )
             for dimension in dimensions
         }
@@ -111,7 +116,10 @@ class DigitExplorer(ipywidgets.VBox):
         super().__init__(
             [
                 ipywidgets.HBox([self.digit, self.resample, self.seed]),
-                ipywidgets.HBox(list(self.shifts.values())),
+                # As many rows as it takes: side by side, many sliders would lose their tracks.
+                ipywidgets.HBox(
+                    list(self.shifts.values()), layout=ipywidgets.Layout(flex_flow="row wrap")
+                ),
                 self.picture,
                 self.message,
             ]

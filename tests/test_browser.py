@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machin
 NOTEBOOK = """
 from cvae_utils import checkpoints, widgets
 cvae = checkpoints.load_vae("label_cvae")
-widgets.digit_explorer(cvae, dimensions=[0, 1, 2], digit=7)
+widgets.digit_explorer(cvae, dimensions=range(6), digit=7)
 """
 
 
@@ -112,6 +112,17 @@ def handle(page: Page, index: int) -> None:
 
 def test_the_app_opens_on_the_digit_asked_for(page: Page) -> None:
     assert len(digits_read(settled(page, 7))) == 20
+
+
+def test_every_slider_has_room_for_its_track(page: Page) -> None:
+    frame = page.locator(APP).bounding_box()
+    tracks = [track.bounding_box() for track in page.locator(f"{APP} .noUi-target").all()]
+    assert frame
+    assert len(tracks) == 7  # the digit, and six dimensions
+    for track in tracks:
+        assert track
+        assert track["width"] > 80
+        assert track["x"] + track["width"] <= frame["x"] + frame["width"]
 
 
 def test_the_digit_slider_follows_the_keyboard(page: Page) -> None:
