@@ -88,6 +88,34 @@ def check_labels(name: str, labels: Tensor, batch: int | None = None) -> None:
         raise ValueError(f"{name} must be {wanted}, got labels from {low} to {high}")
 
 
+def check_masked_images(name: str, masked: Tensor, batch: int | None = None) -> None:
+    """Raise unless `masked` is (B >= 1, 2, 28, 28): visible pixels in [0, 1], and a 0-1 mask.
+
+    Args:
+        name: the argument's name, for the message.
+        masked: what came; `masks.hide` makes it.
+        batch: the batch size that it must match, if there is one.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another dtype, shape or range, or a mask of other values than 0 and 1.
+    """
+    rows = "B" if batch is None else batch
+    wanted = f"a floating-point tensor of shape ({rows}, 2, 28, 28), pixels and mask (masks.hide)"
+    if not isinstance(masked, Tensor):
+        raise TypeError(f"{name} must be {wanted}, got {_describe(masked)}")
+    if not masked.is_floating_point() or masked.shape[1:] != (2, *IMAGE_SHAPE):
+        raise ValueError(f"{name} must be {wanted}, got {_describe(masked)}")
+    if len(masked) == 0 or (batch is not None and len(masked) != batch):
+        raise ValueError(f"{name} must be {wanted}, got {_describe(masked)}")
+    pixels, mask = masked.unbind(1)
+    low, high = pixels.aminmax()
+    if not (low >= 0 and high <= 1):  # written so that NaN fails too
+        raise ValueError(f"{name} must be {wanted}, got pixels from {low:g} to {high:g}")
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(f"{name} must be {wanted}, got a mask of other values than 0 and 1")
+
+
 def check_codes(name: str, z: Tensor, latent_dim: int, batch: int | None = None) -> None:
     """Raise unless `z` is a finite floating-point tensor (B >= 1, latent_dim).
 
@@ -133,7 +161,7 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"{name} must be a positive number, got {value}")
 
 
-def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     """Raise a ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

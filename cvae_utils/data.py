@@ -384,6 +384,14 @@ def to_unit(images: Tensor) -> Tensor:
     return images.float() / 255
 
 
+def grey(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Map uint8 images (B, 28, 28) to grey values in [0, 1], for the training loop.
+
+    Nothing is drawn: the generator is there because `binarize` and `jitter` need one.
+    """
+    return to_unit(images)
+
+
 def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Draw each pixel as ink (1) with its grey value as the probability.
 

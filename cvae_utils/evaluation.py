@@ -11,7 +11,8 @@ from torch import Tensor
 
 from cvae_utils.checks import NUM_CLASSES, check_at_least
 from cvae_utils.data import Split, fixed_binarization, to_unit
-from cvae_utils.models import Classifier, ConditionalVAE
+from cvae_utils.masks import check_mask, hide
+from cvae_utils.models import Classifier, ConditionalVAE, InpaintingCVAE
 from cvae_utils.objectives import (
     elbo_terms,
     gaussian_kl,
@@ -48,6 +49,26 @@ class NegativeLogLikelihood(NamedTuple):
 
     value: float
     standard_error: float
+
+
+class HoleScores(NamedTuple):
+    """How well the hidden pixels of a split are filled.
+
+    Attributes:
+        squared_error: number of completions -> squared error of the best of them, summed over the
+            hidden pixels, mean per image.
+        spread: standard deviation of a hidden pixel over the completions, mean of all.
+        read_filled: how often the classifier reads a filled image (its first completion) as its
+            label.
+        read_original: the same of the whole image.
+        read_unfilled: the same of the image with its hidden pixels left empty.
+    """
+
+    squared_error: dict[int, float]
+    spread: float
+    read_filled: Share
+    read_original: Share
+    read_unfilled: Share
 
 
 class Share(NamedTuple):
@@ -107,7 +128,6 @@ def elbo(model: ConditionalVAE, split: Split, seed: int = 0) -> Elbo:
     return Elbo(total.mean().item(), reconstruction.mean().item(), kl.mean().item(), error)
 
 
-@torch.no_grad()
 def negative_log_likelihood(
     model: ConditionalVAE, split: Split, samples: Sequence[int] = (500,), seed: int = 0
 ) -> dict[int, NegativeLogLikelihood]:
@@ -127,6 +147,99 @@ def negative_log_likelihood(
     Raises:
         ValueError: no number of samples, or one that does not divide the largest.
     """
+    x = fixed_binarization(split.images, seed)
+    return _estimate(model, x, split.labels, samples, seed, "recognition")
+
+
+def hole_nll(
+    model: InpaintingCVAE,
+    split: Split,
+    mask: Tensor,
+    samples: Sequence[int] = (100,),
+    seed: int = 0,
+    proposal: str = "recognition",
+) -> dict[int, NegativeLogLikelihood]:
+    """Estimate -log p(hidden pixels | visible ones), the conditional log-likelihood of a hole.
+
+    The protocol of Sohn et al. (2015): grey values are taken as Bernoulli probabilities, and only
+    hidden pixels count.
+
+    Args:
+        model: an inpainting model.
+        split: uint8 images.
+        mask: (28, 28), 1 where visible.
+        samples: how many codes per image an estimate may use; see `negative_log_likelihood`.
+        seed: decides the codes.
+        proposal: `"recognition"` for importance sampling, `"prior"` for plain Monte Carlo.
+
+    Returns:
+        Number of samples -> estimate.
+
+    Raises:
+        ValueError: as `negative_log_likelihood`, or something that is no mask.
+    """
+    x = to_unit(split.images)
+    return _estimate(model, x, hide(x, mask), samples, seed, proposal)
+
+
+@torch.no_grad()
+def hole_scores(
+    model: InpaintingCVAE,
+    classifier: Classifier,
+    split: Split,
+    mask: Tensor,
+    completions: Sequence[int] = (1, 10, 100),
+    seed: int = 0,
+) -> HoleScores:
+    """Fill a hole in every image of a split, in several ways, and score what stands in it.
+
+    Args:
+        model: an inpainting model.
+        classifier: reads the images.
+        split: uint8 images and labels.
+        mask: (28, 28), 1 where visible.
+        completions: how many completions the best is chosen from; the largest is drawn.
+        seed: decides the codes.
+    """
+    if not completions:
+        raise ValueError("completions must name one or more numbers, got none")
+    for count in completions:
+        check_at_least("completions", count, 1)
+    model.eval()
+    device, most = _device(model), max(completions)
+    noise = _noise_source(device, seed)
+    hidden = ~check_mask("mask", mask).to(device)
+    x = to_unit(split.images)
+    best: dict[int, list[Tensor]] = {count: [] for count in completions}
+    spreads, filled = [], []
+    for part in x.split(max(1, CHUNK // most)):
+        given = hide(part.to(device), mask).repeat_interleave(most, dim=0)
+        drawn = model.sample(given, noise).view(len(part), most, *part.shape[1:])
+        errors = (drawn - part.to(device)[:, None])[:, :, hidden].square().sum(2)  # (B, most)
+        for count, rows in best.items():
+            rows.append(errors[:, :count].min(dim=1).values)
+        spreads.append(drawn[:, :, hidden].std(dim=1, correction=0).mean(1))
+        filled.append(drawn[:, 0].cpu())
+    empty = torch.where(hidden.cpu(), 0.0, x)
+    shares = [_read(classifier, images, split.labels) for images in (torch.cat(filled), x, empty)]
+    errors_of_best = {count: torch.cat(rows).mean().item() for count, rows in best.items()}
+    return HoleScores(errors_of_best, torch.cat(spreads).mean().item(), *shares)
+
+
+def _read(classifier: Classifier, images: Tensor, labels: Tensor) -> Share:
+    read = classifier.read(images.to(_device(classifier))).cpu()
+    return wilson(int((read == labels.cpu()).sum()), len(labels))
+
+
+@torch.no_grad()
+def _estimate(
+    model: ConditionalVAE,
+    x: Tensor,
+    given: Tensor,
+    samples: Sequence[int],
+    seed: int,
+    proposal: str,
+) -> dict[int, NegativeLogLikelihood]:
     if not samples:
         raise ValueError("samples must name one or more numbers of codes, got none")
     for count in samples:
@@ -136,14 +249,11 @@ def negative_log_likelihood(
     model.eval()
     device = _device(model)
     noise = _noise_source(device, seed)
-    x = fixed_binarization(split.images, seed)
     images_at_once = max(1, CHUNK // max(samples))
     bounds: dict[int, list[Tensor]] = {count: [] for count in samples}
-    for part, labels in zip(
-        x.split(images_at_once), split.labels.split(images_at_once), strict=True
-    ):
+    for part, told in zip(x.split(images_at_once), given.split(images_at_once), strict=True):
         log_weights = log_importance_weights(
-            model, part.to(device), labels.to(device), max(samples), noise
+            model, part.to(device), told.to(device), max(samples), noise, proposal=proposal
         )
         for count, rows in bounds.items():
             groups = log_weights.view(len(part), -1, count)  # (B, K) -> (B, K / count, count)
@@ -246,6 +356,4 @@ def label_faithfulness(
 
 def accuracy(classifier: Classifier, split: Split) -> Share:
     """Measure how often the classifier reads a real digit as its label."""
-    device = _device(classifier)
-    read = classifier.read(to_unit(split.images.to(device)))
-    return wilson(int((read == split.labels.to(device)).sum()), len(split))
+    return _read(classifier, to_unit(split.images), split.labels)

@@ -7,27 +7,31 @@ the batch averaged. (A mean over pixels against a summed KL would weigh the KL 7
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cvae_utils.checks import check_at_least, check_labels, check_unit_images
+from cvae_utils.checks import check_at_least, check_choice, check_unit_images
+from cvae_utils.masks import MaskSource, hide
 from cvae_utils.models import Classifier, ConditionalVAE, Gaussian
 
 
-def bernoulli_log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
-    """Return log p(x | logits) per example, in nats, summed over the pixels.
+def bernoulli_log_likelihood(logits: Tensor, x: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Return log p(x | logits) per example, in nats, summed over the pixels that count.
 
     Args:
         logits: (B, 28, 28), any real numbers; the ink probability is sigmoid(logits).
         x: (B, 28, 28), 0 or 1; grey values are taken as the expectation over binary pixels.
+        counted: (B, 28, 28), 1 for a pixel that counts and 0 for one that does not; None is all.
 
     Returns:
         (B,), never positive.
     """
-    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    pixels = F.binary_cross_entropy_with_logits(logits, x, counted, reduction="none")
+    return -pixels.flatten(1).sum(1)
 
 
 def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
@@ -61,7 +65,7 @@ class ElboTerms(NamedTuple):
 def elbo_terms(
     model: ConditionalVAE,
     x: Tensor,
-    labels: Tensor,
+    given: Tensor,
     generator: torch.Generator | None = None,
     *,
     validate_args: bool = True,
@@ -71,7 +75,7 @@ def elbo_terms(
     Args:
         model: any autoencoder of the series.
         x: (B, 28, 28) in [0, 1]; binary, if the figures are to be nats of a real likelihood.
-        labels: (B,) int64.
+        given: what the model is told: labels (B,), or masked images (B, 2, 28, 28).
         generator: the source of the noise, on the model's device.
         validate_args: the training loop checks its data once and says False here, since reading
             a tensor's range makes a GPU wait.
@@ -81,40 +85,45 @@ def elbo_terms(
     """
     if validate_args:
         check_unit_images("x", x)
-        check_labels("labels", labels, batch=len(x))
-    c = model.condition(labels)
+        model.check_given(given, len(x))
+    c = model.condition(given)
     q: Gaussian = model.recognition_net(x, c)
     p: Gaussian = model.prior_net(c)
     logits = model.generation_net(q.sample(generator), c)
-    return ElboTerms(-bernoulli_log_likelihood(logits, x), gaussian_kl(q, p).sum(1))
+    likelihood = bernoulli_log_likelihood(logits, x, model.counted(c))
+    return ElboTerms(-likelihood, gaussian_kl(q, p).sum(1))
 
 
 def negative_elbo(
-    model: ConditionalVAE, x: Tensor, labels: Tensor, generator: torch.Generator
+    model: ConditionalVAE, x: Tensor, given: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Return what an autoencoder trains on: `loss` and its two parts, each (B,) in nats."""
-    terms = elbo_terms(model, x, labels, generator, validate_args=False)
+    terms = elbo_terms(model, x, given, generator, validate_args=False)
     return {"loss": terms.negative_elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
 
 
 def log_importance_weights(
     model: ConditionalVAE,
     x: Tensor,
-    labels: Tensor,
+    given: Tensor,
     samples: int,
     generator: torch.Generator | None = None,
+    *,
+    proposal: str = "recognition",
 ) -> Tensor:
     """Return log w = log p(x | z, c) + log p(z | c) - log q(z | x, c) at codes z from q.
 
     The mean of one row's log w is the ELBO, by sampling; the log of the mean of w is tighter
-    (Burda et al. 2016). See `importance_weighted_bound`.
+    (Burda et al. 2016). See `importance_weighted_bound`. With codes from the prior in place of q
+    the last two terms cancel: plain Monte Carlo, which needs many more samples.
 
     Args:
         model: any autoencoder of the series.
         x: (B, 28, 28) in [0, 1]; binary, if the figures are to be nats of a real likelihood.
-        labels: (B,) int64.
+        given: what the model is told: labels (B,), or masked images (B, 2, 28, 28).
         samples: codes drawn for each image, K.
         generator: the source of the noise, on the model's device.
+        proposal: where the codes come from, `"recognition"` or `"prior"`.
 
     Returns:
         (B, K), in nats.
@@ -124,19 +133,18 @@ def log_importance_weights(
             dtypes.
     """
     check_unit_images("x", x)
-    check_labels("labels", labels, batch=len(x))
+    model.check_given(given, len(x))
     check_at_least("samples", samples, 1)
+    check_choice("proposal", proposal, ("recognition", "prior"))
     # Each image stands K times in a row: (B, ...) -> (B K, ...)
-    c = model.condition(labels)
-    q: Gaussian = model.recognition_net(x, c)
-    q = Gaussian(*(part.repeat_interleave(samples, dim=0) for part in q))
-    c = c.repeat_interleave(samples, dim=0)
-    z = q.sample(generator)
+    c = model.condition(given)
     p: Gaussian = model.prior_net(c)
-    likelihood = bernoulli_log_likelihood(
-        model.generation_net(z, c), x.repeat_interleave(samples, dim=0)
-    )
-    return (likelihood + p.log_prob(z) - q.log_prob(z)).view(len(x), samples)
+    q: Gaussian = model.recognition_net(x, c) if proposal == "recognition" else p
+    p, q = (Gaussian(*(part.repeat_interleave(samples, dim=0) for part in g)) for g in (p, q))
+    c, x = (part.repeat_interleave(samples, dim=0) for part in (c, x))
+    z = q.sample(generator)
+    likelihood = bernoulli_log_likelihood(model.generation_net(z, c), x, model.counted(c))
+    return (likelihood + p.log_prob(z) - q.log_prob(z)).view(-1, samples)
 
 
 def importance_weighted_bound(log_weights: Tensor) -> Tensor:
@@ -146,6 +154,24 @@ def importance_weighted_bound(log_weights: Tensor) -> Tensor:
     sample, exact in the limit (Burda et al. 2016, theorem 1).
     """
     return log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
+
+
+def inpainting(mask: MaskSource) -> Callable[..., dict[str, Tensor]]:
+    """Return what an inpainting model trains on: the negative ELBO of what a mask hides.
+
+    Args:
+        mask: draws a mask for each example of a batch; `masks.always` repeats one.
+
+    Returns:
+        An objective of (model, x, labels, generator) that has no use for the labels.
+    """
+
+    def terms(
+        model: ConditionalVAE, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        return negative_elbo(model, x, hide(x, mask(len(x), generator)), generator)
+
+    return terms
 
 
 def cross_entropy(

@@ -6,6 +6,7 @@ import _thread
 import contextlib
 import io
 import json
+import math
 import re
 import runpy
 import signal
@@ -24,7 +25,7 @@ from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 from cvae_utils import checkpoints, data
 from cvae_utils.cli import main
-from cvae_utils.models import MODELS, Classifier, LabelCVAE
+from cvae_utils.models import MODELS, Classifier, InpaintingCVAE, LabelCVAE
 
 SMALL = ["--epochs", "1", "--width", "16", "--batch-size", "200", "--device", "cpu"]
 Captured = pytest.CaptureFixture[str]
@@ -104,6 +105,23 @@ def test_train_takes_a_classifier_too_and_the_defaults_of_its_model(tmp_path: Pa
     assert model.config == {"width": 1}
     assert set(provenance.metrics) == {"accuracy"}
     assert 0 <= provenance.metrics["accuracy"] <= 1
+
+
+def test_train_and_evaluate_an_inpainting_model(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "hole.safetensors"
+    small = ["--epochs", "1", "--width", "2", "--hidden", "4", "--latent-dim", "2"]
+    few = ["--device", "cpu", "--importance-samples", "2"]
+    words = ["train", "inpainting_cvae", "--out", str(path), *few, *small]
+    assert main([*words, "--mask", "quadrants-3"]) == 0
+    model, provenance = checkpoints.load(path)
+    assert isinstance(model, InpaintingCVAE)
+    assert provenance.training["mask"] == "quadrants-3"
+    assert set(provenance.metrics) == {"nll_quadrants-3", "nll_quadrants-3_error"}
+    assert 0 < provenance.metrics["nll_quadrants-3"] < 196 * math.log(2)  # better than a coin
+    capsys.readouterr()
+    assert main(["evaluate", str(path), "--json", *few]) == 0
+    (figures,) = json.loads(capsys.readouterr().out)["figures"].values()
+    assert figures == pytest.approx(provenance.metrics, abs=1e-3)
 
 
 @pytest.fixture

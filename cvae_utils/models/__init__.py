@@ -9,6 +9,7 @@ from cvae_utils.models.base import ConditionalVAE
 from cvae_utils.models.classifier import Classifier
 from cvae_utils.models.conv_cvae import ConvCVAE
 from cvae_utils.models.gaussian import Gaussian
+from cvae_utils.models.inpainting_cvae import InpaintingCVAE
 from cvae_utils.models.label_cvae import LabelCVAE
 from cvae_utils.models.vae import VAE
 
@@ -19,16 +20,18 @@ __all__ = [
     "ConditionalVAE",
     "ConvCVAE",
     "Gaussian",
+    "InpaintingCVAE",
     "LabelCVAE",
     "build",
 ]
 
-MODELS: dict[str, type[VAE] | type[LabelCVAE] | type[ConvCVAE] | type[Classifier]] = {
-    model.name: model for model in (VAE, LabelCVAE, ConvCVAE, Classifier)
+Autoencoder = VAE | LabelCVAE | ConvCVAE | InpaintingCVAE
+MODELS: dict[str, type[Autoencoder] | type[Classifier]] = {
+    model.name: model for model in (VAE, LabelCVAE, ConvCVAE, InpaintingCVAE, Classifier)
 }
 
 
-def build(name: str, **config: Any) -> VAE | LabelCVAE | ConvCVAE | Classifier:
+def build(name: str, **config: Any) -> Autoencoder | Classifier:
     """Build an untrained model from its name and its constructor's arguments.
 
     Raises:

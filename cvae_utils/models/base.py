@@ -20,8 +20,9 @@ class ConditionalVAE(nn.Module):
         prior_net(c)            -> Gaussian p(z | c)
         generation_net(z, c)    -> logits of the Bernoulli p(x | z, c), (B, 28, 28)
 
-    with x of shape (B, 28, 28) in [0, 1], z (B, latent_dim), and the condition c (B, C). A model
-    without a condition has C = 0: it is the same code, and c is empty.
+    with x of shape (B, 28, 28) in [0, 1], z (B, latent_dim), and a condition c that is made of
+    what the model is given: labels (B,) -> c (B, 10), or (B, 0) for a model that does not listen.
+    A model that is given something else overrides the four methods that follow.
     """
 
     name: ClassVar[str]  # what checkpoints and the command line call the model
@@ -31,44 +32,57 @@ class ConditionalVAE(nn.Module):
     prior_net: nn.Module
     generation_net: nn.Module
 
-    def condition(self, labels: Tensor) -> Tensor:
-        """Turn labels (B,) int64 into the condition c, (B, C)."""
+    def check_given(self, given: Tensor, batch: int | None = None) -> None:
+        """Raise a ValueError unless `given` is what this model is told, for `batch` examples."""
+        check_labels("labels", given, batch)
+
+    def condition(self, given: Tensor) -> Tensor:
+        """Turn what is given, labels (B,) int64, into the condition c, (B, C)."""
         raise NotImplementedError
 
-    def recognize(self, x: Tensor, labels: Tensor) -> Gaussian:
+    def counted(self, c: Tensor) -> Tensor | None:
+        """Return 1 for each pixel (B, 28, 28) that the likelihood counts, else 0; None is all."""
+        return None
+
+    def paint(self, logits: Tensor, c: Tensor) -> Tensor:
+        """Turn the logits into images, both (B, 28, 28): here the ink probabilities."""
+        return torch.sigmoid(logits)
+
+    def recognize(self, x: Tensor, given: Tensor) -> Gaussian:
         """Return q(z | x, c), the codes that could have produced these images (B, 28, 28).
 
         Raises:
             ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
         """
         check_unit_images("x", x)
-        check_labels("labels", labels, batch=len(x))
-        result: Gaussian = self.recognition_net(x, self.condition(labels))
+        self.check_given(given, len(x))
+        result: Gaussian = self.recognition_net(x, self.condition(given))
         return result
 
-    def generate(self, z: Tensor, labels: Tensor) -> Tensor:
-        """Return the ink probabilities (B, 28, 28) of the codes z (B, latent_dim).
+    def generate(self, z: Tensor, given: Tensor) -> Tensor:
+        """Return the images (B, 28, 28) of the codes z (B, latent_dim), as ink probabilities.
 
         Raises:
             ValueError: labels outside 0 to 9, wrong shapes or dtypes, codes that are not finite.
         """
-        check_labels("labels", labels)
-        check_codes("z", z, self.latent_dim, batch=len(labels))
-        logits: Tensor = self.generation_net(z, self.condition(labels))
-        return torch.sigmoid(logits)
+        self.check_given(given)
+        check_codes("z", z, self.latent_dim, batch=len(given))
+        c = self.condition(given)
+        return self.paint(self.generation_net(z, c), c)
 
-    def sample(self, labels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw one image (B, 28, 28) of ink probabilities per label: z from the prior, then x.
+    def sample(self, given: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw one image (B, 28, 28) of ink probabilities for each example that is given.
 
-        A model that does not know labels gives as many images as there are labels.
+        z comes from the prior, then x. A model that does not listen to labels gives as many images
+        as there are labels.
 
         Raises:
             ValueError: labels outside 0 to 9, wrong shape or dtype, no labels.
         """
-        check_labels("labels", labels)
-        prior: Gaussian = self.prior_net(self.condition(labels))
-        return self.generate(prior.sample(generator), labels)
+        self.check_given(given)
+        prior: Gaussian = self.prior_net(self.condition(given))
+        return self.generate(prior.sample(generator), given)
 
-    def reconstruct(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Return the ink probabilities (B, 28, 28) at the mean of q(z | x, c)."""
-        return self.generate(self.recognize(x, labels).mu, labels)
+    def reconstruct(self, x: Tensor, given: Tensor) -> Tensor:
+        """Return the images (B, 28, 28) at the mean of q(z | x, c)."""
+        return self.generate(self.recognize(x, given).mu, given)

@@ -38,25 +38,36 @@ class Residual(nn.Module):
         return h + change
 
 
-class ConvRecognitionNet(nn.Module):
-    """q(z | x, c): 1 + 10 image channels in, one Gaussian per example out."""
+class ConvGaussian(nn.Module):
+    """Image channels in, one Gaussian per example out: 28 -> 14 -> 7, and a dense layer."""
 
-    def __init__(self, width: int, hidden: int, latent_dim: int) -> None:
+    def __init__(self, channels: int, width: int, hidden: int, latent_dim: int) -> None:
         super().__init__()
-        self.halve = nn.Conv2d(1 + NUM_CLASSES, width // 2, 5, stride=2, padding=2)
+        self.halve = nn.Conv2d(channels, width // 2, 5, stride=2, padding=2)
         self.halve_again = nn.Conv2d(width // 2, width, 3, stride=2, padding=1)
         self.block = Residual(width)
         self.dense = mlp([SIDE * SIDE * width, hidden, 2 * latent_dim])
 
-    def forward(self, x: Tensor, c: Tensor) -> Gaussian:
-        """Map x (B, 28, 28) and c (B, 10) to mu and logvar, both (B, latent_dim)."""
-        h = torch.cat([x[:, None], label_planes(c, x.shape[-1])], dim=1)  # (B, 11, 28, 28)
+    def gaussian(self, h: Tensor) -> Gaussian:
+        """Map h (B, channels, 28, 28) to mu and logvar, both (B, latent_dim)."""
         h = h.contiguous(memory_format=torch.channels_last)
         h = F.silu(self.halve(h))  # -> (B, width / 2, 14, 14)
         h = self.block(self.halve_again(h))  # -> (B, width, 7, 7)
         h = F.silu(h).flatten(1)  # -> (B, 49 width)
         mu, logvar = self.dense(h).chunk(2, dim=1)  # -> twice (B, latent_dim)
         return Gaussian(mu, logvar)
+
+
+class ConvRecognitionNet(ConvGaussian):
+    """q(z | x, c): 1 + 10 image channels in, one Gaussian per example out."""
+
+    def __init__(self, width: int, hidden: int, latent_dim: int) -> None:
+        super().__init__(1 + NUM_CLASSES, width, hidden, latent_dim)
+
+    def forward(self, x: Tensor, c: Tensor) -> Gaussian:
+        """Map x (B, 28, 28) and c (B, 10) to mu and logvar, both (B, latent_dim)."""
+        # (B, 1, 28, 28), (B, 10, 28, 28) -> (B, 11, 28, 28)
+        return self.gaussian(torch.cat([x[:, None], label_planes(c, x.shape[-1])], dim=1))
 
 
 class ConvGenerationNet(nn.Module):

@@ -1,0 +1,166 @@
+"""Which pixels are visible: a hole in the centre, quadrants, halves, random pixels, a drawing.
+
+A mask is a bool tensor, True where a pixel is visible: (28, 28) for all images of a batch, or
+(B, 28, 28) with one for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cvae_utils.checks import IMAGE_SHAPE, check_at_least, check_choice, check_unit_images
+
+# (batch size, generator) -> one mask for each example, (B, 28, 28), on the generator's device
+MaskSource = Callable[[int, torch.Generator], Tensor]
+
+HEIGHT, WIDTH = IMAGE_SHAPE
+SIDES = ("left", "right", "top", "bottom")
+
+
+def check_mask(name: str, mask: Tensor, batch: int | None = None) -> Tensor:
+    """Return `mask` as bool; raise unless it is (28, 28) or (B, 28, 28) of zeros and ones.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another shape, other values, or not one mask for each of `batch` images.
+    """
+    wanted = f"a tensor of zeros and ones of shape {IMAGE_SHAPE} or (B, {HEIGHT}, {WIDTH})"
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"{name} must be {wanted}, got {mask!r} ({type(mask).__name__})")
+    shape = tuple(mask.shape)
+    if shape != IMAGE_SHAPE and (len(shape) != 3 or shape[1:] != IMAGE_SHAPE or shape[0] == 0):
+        raise ValueError(f"{name} must be {wanted}, got one of shape {shape}")
+    if len(shape) == 3 and batch is not None and shape[0] != batch:
+        raise ValueError(f"{name} must be {wanted} with B = {batch}, got one of shape {shape}")
+    if mask.dtype == torch.bool:
+        return mask
+    visible = mask == 1
+    if not (visible | (mask == 0)).all():  # NaN fails too
+        low, high = mask.aminmax()
+        raise ValueError(f"{name} must be {wanted}, got values from {low:g} to {high:g}")
+    return visible
+
+
+def hole(top: int, left: int, height: int, width: int) -> Tensor:
+    """Return a mask (28, 28) that hides a rectangle, cut off at the image's edge.
+
+    Args:
+        top: the first hidden row; may lie outside the image.
+        left: the first hidden column; may lie outside the image.
+        height: hidden rows, 0 or more.
+        width: hidden columns, 0 or more.
+    """
+    check_at_least("height", height, 0)
+    check_at_least("width", width, 0)
+    rows, columns = torch.arange(HEIGHT), torch.arange(WIDTH)
+    in_rows = (rows >= top) & (rows < top + height)
+    in_columns = (columns >= left) & (columns < left + width)
+    return ~(in_rows[:, None] & in_columns)  # (28, 1) & (28,) -> (28, 28)
+
+
+def centre(size: int = 10) -> Tensor:
+    """Return a mask (28, 28) that hides the `size` x `size` pixels in the centre.
+
+    For 10 these are rows and columns 9 to 18. An odd size lies half a pixel up and to the left.
+    """
+    check_at_least("size", size, 0)
+    start = (HEIGHT - size) // 2
+    return hole(start, start, size, size)
+
+
+def quadrants(visible: int) -> Tensor:
+    """Return the mask (28, 28) of Sohn et al. (2015) with 1, 2 or 3 quadrants visible.
+
+    1: the lower left; 2: the left half; 3: all but the lower right.
+    """
+    check_choice("visible", visible, (1, 2, 3))
+    mask = torch.zeros(IMAGE_SHAPE, dtype=torch.bool)
+    mask[HEIGHT // 2 :, : WIDTH // 2] = True
+    if visible == 2:
+        mask[:, : WIDTH // 2] = True
+    if visible == 3:
+        mask[: HEIGHT // 2] = True
+    return mask
+
+
+def half(visible: str) -> Tensor:
+    """Return a mask (28, 28) of which the `"left"`, `"right"`, `"top"` or `"bottom"` is visible."""
+    check_choice("visible", visible, SIDES)
+    first, across = visible in ("left", "top"), visible in ("left", "right")
+    line = (torch.arange(HEIGHT) < HEIGHT // 2) == first
+    grid = line.expand(IMAGE_SHAPE)
+    return (grid if across else grid.T).contiguous()
+
+
+def random_pixels(share: float, generator: torch.Generator | None = None) -> Tensor:
+    """Return a mask (28, 28) in which each pixel is visible with probability `share`."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be between 0 and 1, got {share}")
+    return torch.rand(IMAGE_SHAPE, generator=generator) < share
+
+
+def always(mask: Tensor) -> MaskSource:
+    """Return a source that gives every example the same mask (28, 28)."""
+    mask = check_mask("mask", mask)
+
+    def source(batch: int, generator: torch.Generator) -> Tensor:
+        return mask.to(generator.device).expand(batch, HEIGHT, WIDTH)
+
+    return source
+
+
+def hide(x: Tensor, mask: Tensor) -> Tensor:
+    """Return what is left of images when the mask lies over them.
+
+    Args:
+        x: (B, 28, 28) in [0, 1].
+        mask: (28, 28) or (B, 28, 28), 1 where visible.
+
+    Returns:
+        (B, 2, 28, 28): the visible pixels, 0 where hidden, and the mask. Without the mask a
+        hidden pixel could not be told from empty paper.
+
+    Raises:
+        ValueError: images or a mask of another shape, images outside [0, 1], a mask of other
+            values than 0 and 1.
+    """
+    check_unit_images("x", x)
+    visible = check_mask("mask", mask, batch=len(x)).to(x.device).expand(x.shape)
+    return torch.stack([torch.where(visible, x, 0.0), visible.to(x.dtype)], dim=1)
+
+
+def mixed(batch: int, generator: torch.Generator) -> Tensor:
+    """Draw a mask for each example, (batch, 28, 28), for a model that shall fill any hole.
+
+    A third each: a rectangle of 4 to 20 pixels a side anywhere; a quadrant mask or a half; random
+    pixels, of which any share is visible.
+    """
+    device = generator.device
+
+    def draw(low: int, high: int) -> Tensor:
+        return torch.randint(low, high, (batch, 1), generator=generator, device=device)
+
+    lines = torch.arange(HEIGHT, device=device)  # rows and columns are as many
+    inside = []
+    for _ in range(2):
+        start, length = draw(-3, HEIGHT - 3), draw(4, 21)
+        inside.append((lines >= start) & (lines < start + length))  # (batch, 28)
+    rectangles = ~(inside[0][:, :, None] & inside[1][:, None, :])
+    fixed = torch.stack([*map(quadrants, (1, 2, 3)), *map(half, SIDES)]).to(device)  # (7, 28, 28)
+    parts = fixed[draw(0, len(fixed)).squeeze(1)]
+    share = torch.rand(batch, 1, 1, generator=generator, device=device)
+    scattered = torch.rand(batch, HEIGHT, WIDTH, generator=generator, device=device) < share
+    kind = draw(0, 3)[:, :, None]  # (batch, 1, 1)
+    return torch.where(kind == 0, rectangles, torch.where(kind == 1, parts, scattered))
+
+
+SOURCES: dict[str, MaskSource] = {  # what the command line calls them
+    "centre": always(centre()),
+    "quadrants-1": always(quadrants(1)),
+    "quadrants-2": always(quadrants(2)),
+    "quadrants-3": always(quadrants(3)),
+    "mixed": mixed,
+}
