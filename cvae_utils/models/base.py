@@ -7,8 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cvae_utils.checks import check_codes, check_labels, check_unit_images
+from cvae_utils.checks import NUM_CLASSES, check_codes, check_labels, check_unit_images
 from cvae_utils.models.gaussian import Gaussian
+
+
+def one_hot_labels(labels: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return labels (B,) int64 as nine zeros and a one each, (B, 10): what label models hear."""
+    return nn.functional.one_hot(labels, NUM_CLASSES).to(dtype)
 
 
 class ConditionalVAE(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvae_utils.checks import NUM_CLASSES, check_at_least
-from cvae_utils.models.base import ConditionalVAE
+from cvae_utils.models.base import ConditionalVAE, one_hot_labels
 from cvae_utils.models.gaussian import Gaussian
 from cvae_utils.models.mlp import StandardNormalPrior, mlp
 
@@ -122,5 +122,4 @@ class ConvCVAE(ConditionalVAE):
 
     def condition(self, labels: Tensor) -> Tensor:
         """Return one-hot labels, (B,) -> (B, 10)."""
-        one_hot = F.one_hot(labels, NUM_CLASSES)
-        return one_hot.to(next(self.parameters()).dtype)
+        return one_hot_labels(labels, next(self.parameters()).dtype)

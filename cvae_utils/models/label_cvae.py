@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from cvae_utils.checks import NUM_CLASSES, check_at_least, check_choice
-from cvae_utils.models.base import ConditionalVAE
+from cvae_utils.models.base import ConditionalVAE, one_hot_labels
 from cvae_utils.models.gaussian import Gaussian
 from cvae_utils.models.mlp import GenerationNet, RecognitionNet, StandardNormalPrior
 
@@ -54,5 +54,4 @@ class LabelCVAE(ConditionalVAE):
 
     def condition(self, labels: Tensor) -> Tensor:
         """Return one-hot labels, (B,) -> (B, 10)."""
-        one_hot = nn.functional.one_hot(labels, NUM_CLASSES)
-        return one_hot.to(next(self.parameters()).dtype)
+        return one_hot_labels(labels, next(self.parameters()).dtype)
