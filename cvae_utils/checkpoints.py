@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
 from cvae_utils.data import Dataset
-from cvae_utils.models import MODELS, Classifier, ConditionalVAE, build
+from cvae_utils.models import MODELS, Classifier, ConditionalVAE, InpaintingCVAE, build
 
 _HEADER_KEY = "cvae_utils"
 
@@ -118,6 +118,18 @@ def load_vae(path: Path | str, device: torch.device | str = "cpu") -> Conditiona
     model, provenance = load(path, device)
     if not isinstance(model, ConditionalVAE):
         raise CheckpointError(f"{path} is a {provenance.model}, an autoencoder was wanted")
+    return model
+
+
+def load_inpainting(path: Path | str, device: torch.device | str = "cpu") -> InpaintingCVAE:
+    """Load a checkpoint that must be an inpainting model; see `load`.
+
+    Raises:
+        CheckpointError: as `load`, or the checkpoint is another model.
+    """
+    model, provenance = load(path, device)
+    if not isinstance(model, InpaintingCVAE):
+        raise CheckpointError(f"{path} is a {provenance.model}, an inpainting_cvae was wanted")
     return model
 
 

@@ -1,4 +1,4 @@
-"""`python -m cvae_utils`: train, sample and evaluate on a machine without a screen."""
+"""`python -m cvae_utils`: train, sample, inpaint and evaluate on a machine without a screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,9 @@ from cvae_utils.checks import check_at_least
 from cvae_utils.models import MODELS, Classifier, ConditionalVAE, InpaintingCVAE, build
 from cvae_utils.models.label_cvae import LABEL_IN
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
 
 
@@ -24,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     root = argparse.ArgumentParser(
         prog="python -m cvae_utils",
-        description="Train, sample and evaluate the models of the notebook series.",
+        description="Train, sample, inpaint and evaluate with the models of the notebook series.",
     )
     commands = root.add_subparsers(dest="command", required=True)
     defaults = argparse.ArgumentDefaultsHelpFormatter
@@ -40,6 +43,9 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--max-learning-rate", type=float, default=2e-3, help="top of the cycle")
     train.add_argument("--seed", type=int, default=0, help="of weights, order and noise")
     train.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    train.add_argument(
+        "--precision", choices=training.PRECISIONS, default="float32", help="of matrix products"
+    )
     _add_importance_samples(train)
     train.add_argument(
         "--mask", choices=tuple(masks.SOURCES), default="centre",
@@ -61,6 +67,20 @@ def parser() -> argparse.ArgumentParser:
     sample.add_argument("--per-label", type=int, default=20, help="digits in each of the ten rows")
     sample.add_argument("--seed", type=int, default=0, help="of the codes")
     sample.set_defaults(run=_sample)
+
+    inpaint = commands.add_parser(
+        "inpaint", help="fill holes in test digits, to a PNG", formatter_class=defaults
+    )
+    inpaint.add_argument("checkpoint", help="a file, or the name of shipped weights")
+    inpaint.add_argument("--out", type=Path, required=True, help="PNG to write")
+    inpaint.add_argument("--data", choices=data.NAMES, default="mnist", help="whose test digits")
+    inpaint.add_argument(
+        "--mask", choices=tuple(masks.SOURCES), default="centre", help="what is hidden"
+    )
+    inpaint.add_argument("--digits", type=int, default=10, help="how many of the test digits")
+    inpaint.add_argument("--completions", type=int, default=8, help="rows of filled digits")
+    inpaint.add_argument("--seed", type=int, default=0, help="of the codes, and of mixed masks")
+    inpaint.set_defaults(run=_inpaint)
 
     evaluate = commands.add_parser(
         "evaluate", help="measure checkpoints on the test digits", formatter_class=defaults
@@ -123,6 +143,7 @@ def _train(options: argparse.Namespace) -> int:
         "batch_size": options.batch_size,
         "max_learning_rate": options.max_learning_rate,
         "seed": options.seed,
+        "precision": options.precision,
     }
     settings = chosen | {"epochs": options.epochs, "callbacks": [training.ProgressBar()]}
     if isinstance(model, Classifier):
@@ -132,7 +153,7 @@ def _train(options: argparse.Namespace) -> int:
     elif isinstance(model, InpaintingCVAE):
         chosen["mask"] = options.mask
         objective = objectives.inpainting(masks.SOURCES[options.mask])
-        history = training.fit(model, objective, dataset.train, prepare=data.grey, **settings)
+        history = training.fit(model, objective, dataset.train, prepare=data.nudge, **settings)
     else:
         history = training.fit(model, objectives.negative_elbo, dataset.train, **settings)
     if not history.epochs:
@@ -208,10 +229,32 @@ def _sample(options: argparse.Namespace) -> int:
 
     rows = [str(label) for label in labels[:: options.per_label].tolist()]
     figure = plotting.digit_grid(images, options.per_label, rows)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.out, dpi=100, format="png")
-    print(f"wrote {options.out}")
+    _write_picture(figure, options.out)
     return 0
+
+
+def _inpaint(options: argparse.Namespace) -> int:
+    check_at_least("--digits", options.digits, 1)
+    check_at_least("--completions", options.completions, 1)
+    model = checkpoints.load_inpainting(options.checkpoint)
+    test = data.load(options.data).test.take(options.digits)
+    generator = torch.Generator().manual_seed(options.seed)
+    x = data.to_unit(test.images)
+    given = masks.hide(x, masks.SOURCES[options.mask](len(x), generator))  # (N, 2, 28, 28)
+    with torch.no_grad():
+        filled = [model.sample(given, generator) for _ in range(options.completions)]
+    numbered = {f"filled {number}": images for number, images in enumerate(filled, start=1)}
+    from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
+
+    figure = plotting.compare_rows({"flawed": given[:, 0]} | numbered | {"original": x})
+    _write_picture(figure, options.out)
+    return 0
+
+
+def _write_picture(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100, format="png")
+    print(f"wrote {path}")
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -440,19 +440,19 @@ def batches(
         yield split.images[chosen], split.labels[chosen]
 
 
-def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to two pixels either way, for a classifier that should not mind.
+def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
+    """Shift each image by some pixels either way, for a classifier that should not mind.
 
     Args:
         images: (B, 28, 28) uint8.
         generator: the source of the shifts, on the images' device.
+        reach: the largest shift, in pixels.
 
     Returns:
         (B, 28, 28) float32 grey values in [0, 1]; what moves in from outside is background.
     """
-    reach = 2
     batch, height, width = images.shape
-    padded = torch.nn.functional.pad(to_unit(images), [reach] * 4)  # (B, 32, 32)
+    padded = torch.nn.functional.pad(to_unit(images), [reach] * 4)  # (B, 28 + 2 reach, ...)
     shifts = torch.randint(
         0, 2 * reach + 1, (2, batch, 1), generator=generator, device=images.device
     )
@@ -460,3 +460,18 @@ def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
     columns = shifts[1] + torch.arange(width, device=images.device)
     batch_index = torch.arange(batch, device=images.device).view(-1, 1, 1)
     return padded[batch_index, rows.unsqueeze(2), columns.unsqueeze(1)]
+
+
+def nudge(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift about half of the images by up to one pixel, so that a long training sees new ones.
+
+    Args:
+        images: (B, 28, 28) uint8.
+        generator: the source of the shifts, on the images' device.
+
+    Returns:
+        (B, 28, 28) float32 grey values in [0, 1].
+    """
+    moved = jitter(images, generator, reach=1)
+    keep = torch.rand(len(images), 1, 1, generator=generator, device=images.device) < 0.5
+    return torch.where(keep, to_unit(images), moved)

@@ -1,4 +1,4 @@
-"""Which pixels are visible: a hole in the centre, quadrants, halves, random pixels, a drawing.
+"""Which pixels are visible: a hole in the centre, quadrants, halves, random pixels, a brush.
 
 A mask is a bool tensor, True where a pixel is visible: (28, 28) for all images of a batch, or
 (B, 28, 28) with one for each.
@@ -6,7 +6,7 @@ A mask is a bool tensor, True where a pixel is visible: (28, 28) for all images 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -100,6 +100,34 @@ def random_pixels(share: float, generator: torch.Generator | None = None) -> Ten
     if not 0 <= share <= 1:
         raise ValueError(f"share must be between 0 and 1, got {share}")
     return torch.rand(IMAGE_SHAPE, generator=generator) < share
+
+
+def brush(stroke: Sequence[tuple[float, float]], radius: float = 2.0) -> Tensor:
+    """Return a mask (28, 28) that hides what a brush has gone over: a mask drawn by hand.
+
+    Args:
+        stroke: (row, column) points in pixels, joined by straight lines; one point is a dab. They
+            may lie outside the image.
+        radius: of the brush, in pixels; a pixel is hidden if its centre is no farther away.
+
+    Raises:
+        ValueError: no points, or a radius that is negative or not finite.
+    """
+    points = torch.tensor(stroke, dtype=torch.float32)
+    if points.ndim != 2 or points.shape[1] != 2 or not points.isfinite().all():
+        raise ValueError(f"stroke must be one or more (row, column) points, got {stroke!r}")
+    if not 0 <= radius < float("inf"):
+        raise ValueError(f"radius must be 0 or more pixels and finite, got {radius}")
+    rows, columns = torch.arange(HEIGHT), torch.arange(WIDTH)
+    pixels = torch.cartesian_prod(rows, columns).float()  # (784, 2)
+    starts, ends = points, torch.cat([points[1:], points[-1:]])  # P segments, the last a point
+    along = ends - starts  # (P, 2)
+    # How far along each segment the pixel's nearest point lies: 0 at its start, 1 at its end.
+    length = along.square().sum(1).clamp(min=1e-12)
+    share = ((pixels[:, None] - starts) * along).sum(2) / length  # (784, P)
+    nearest = starts + share.clamp(0, 1)[:, :, None] * along  # (784, P, 2)
+    distance: Tensor = (pixels[:, None] - nearest).norm(dim=2).amin(1)  # (784,)
+    return (distance > radius).view(IMAGE_SHAPE)
 
 
 def always(mask: Tensor) -> MaskSource:

@@ -40,6 +40,7 @@ def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
     For one dimension: (log vp/vq + (vq + (mq - mp)^2) / vp - 1) / 2, with means m and variances v.
     With p = N(0, 1) this is appendix B of Kingma & Welling (2014).
     """
+    q, p = q.float32(), p.float32()
     squared_distance = (q.mu - p.mu).square()
     ratio = (squared_distance + q.logvar.exp()) * (-p.logvar).exp()
     return 0.5 * (p.logvar - q.logvar + ratio - 1)

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,9 @@ import torch
 from PIL import Image
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
-from cvae_utils import checkpoints, data
+from cvae_utils import checkpoints, data, masks, objectives, training
 from cvae_utils.cli import main
-from cvae_utils.models import MODELS, Classifier, InpaintingCVAE, LabelCVAE
+from cvae_utils.models import MODELS, Classifier, InpaintingCVAE, LabelCVAE, build
 
 SMALL = ["--epochs", "1", "--width", "16", "--batch-size", "200", "--device", "cpu"]
 Captured = pytest.CaptureFixture[str]
@@ -46,6 +47,20 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], 
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main(arguments) == 0
     return path, arguments, printed.getvalue()
+
+
+@pytest.fixture
+def inpainting_checkpoint(tmp_path: Path) -> Path:
+    """An inpainting model with random weights, of which every code gives another picture."""
+    torch.manual_seed(0)
+    model = InpaintingCVAE(latent_dim=3, width=4, hidden=16)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    path = tmp_path / "inpainting.safetensors"
+    provenance = checkpoints.Provenance(model=model.name, config=model.config)
+    checkpoints.save(path, model, provenance)
+    return path
 
 
 # ---------------------------------------------------------------- train
@@ -112,16 +127,46 @@ def test_train_and_evaluate_an_inpainting_model(tmp_path: Path, capsys: Captured
     small = ["--epochs", "1", "--width", "2", "--hidden", "4", "--latent-dim", "2"]
     few = ["--device", "cpu", "--importance-samples", "2"]
     words = ["train", "inpainting_cvae", "--out", str(path), *few, *small]
-    assert main([*words, "--mask", "quadrants-3"]) == 0
+    assert main([*words, "--mask", "quadrants-3", "--precision", "bfloat16"]) == 0
     model, provenance = checkpoints.load(path)
     assert isinstance(model, InpaintingCVAE)
     assert provenance.training["mask"] == "quadrants-3"
+    assert provenance.training["precision"] == "bfloat16"
     assert set(provenance.metrics) == {"nll_quadrants-3", "nll_quadrants-3_error"}
     assert 0 < provenance.metrics["nll_quadrants-3"] < 196 * math.log(2)  # better than a coin
     capsys.readouterr()
     assert main(["evaluate", str(path), "--json", *few]) == 0
     (figures,) = json.loads(capsys.readouterr().out)["figures"].values()
     assert figures == pytest.approx(provenance.metrics, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "prepare"),
+    [
+        ("classifier", {"width": 1}, data.jitter),
+        ("inpainting_cvae", {"width": 2, "hidden": 4, "latent_dim": 2}, data.nudge),
+        ("label_cvae", {"width": 4, "latent_dim": 2}, data.binarize),
+    ],
+)
+def test_the_command_line_trains_as_the_library_does(
+    tmp_path: Path, name: str, config: dict[str, int], prepare: training.Preparation
+) -> None:
+    """The same seed and preparation give the same weights, so no part of the call is lost."""
+    path = tmp_path / "model.safetensors"
+    options = [f"--{key.replace('_', '-')}={value}" for key, value in config.items()]
+    few = ["--batch-size", "2000", "--epochs", "1", "--device", "cpu", "--seed", "3"]
+    assert main(["train", name, "--out", str(path), *options, *few]) == 0
+    torch.manual_seed(3)
+    model = build(name, **config)
+    objective: Any = {
+        "classifier": objectives.cross_entropy,
+        "inpainting_cvae": objectives.inpainting(masks.SOURCES["centre"]),
+    }.get(name, objectives.negative_elbo)
+    train = data.load().train
+    training.fit(model, objective, train, epochs=1, batch_size=2000, seed=3, prepare=prepare)
+    trained, _ = checkpoints.load(path)
+    for key, weights in model.state_dict().items():
+        torch.testing.assert_close(trained.state_dict()[key], weights, rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture
@@ -225,6 +270,35 @@ def test_sample_writes_a_png_with_a_row_for_each_label(tmp_path: Path, capsys: C
         assert main([*arguments, str(tmp_path / f"{name}.png"), "--seed", seed]) == 0
     assert np.array_equal(picture(tmp_path / "again.png"), shown)
     assert not np.array_equal(picture(tmp_path / "other.png"), shown)
+
+
+def test_inpaint_writes_flawed_filled_and_original_rows(
+    tmp_path: Path, capsys: Captured, inpainting_checkpoint: Path
+) -> None:
+    path = tmp_path / "new" / "filled.png"
+    arguments = ["inpaint", str(inpainting_checkpoint), "--digits", "6", "--completions", "2"]
+    assert main([*arguments, "--out", str(path)]) == 0
+    assert f"wrote {path}" in capsys.readouterr().out
+    shown = picture(path)
+    for name, more in (("again", ["--seed", "0"]), ("other", ["--seed", "1"])):
+        assert main([*arguments, "--out", str(tmp_path / f"{name}.png"), *more]) == 0
+    assert np.array_equal(picture(tmp_path / "again.png"), shown)
+    assert not np.array_equal(picture(tmp_path / "other.png"), shown)
+    words = [*arguments, "--mask", "quadrants-1", "--out", str(tmp_path / "quarter.png")]
+    assert main(words) == 0
+    assert not np.array_equal(picture(tmp_path / "quarter.png"), shown)
+
+
+def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
+    tmp_path: Path, capsys: Captured, inpainting_checkpoint: Path
+) -> None:
+    out = ["--out", str(tmp_path / "filled.png")]
+    assert main(["inpaint", "label_cvae", *out]) == 1
+    assert "label_cvae is a label_cvae, an inpainting_cvae was wanted" in capsys.readouterr().err
+    for option in ("--digits", "--completions"):
+        assert main(["inpaint", str(inpainting_checkpoint), option, "0", *out]) == 1
+        assert f"{option} must be" in capsys.readouterr().err
+    assert not (tmp_path / "filled.png").exists()
 
 
 # ---------------------------------------------------------------- errors

@@ -294,6 +294,19 @@ def test_jitter_shifts_by_at_most_two_pixels_and_loses_no_ink_inside() -> None:
     assert sorted(set((columns - 10).tolist())) == [-2, -1, 0, 1, 2]
 
 
+def test_nudge_moves_about_half_of_the_images_by_one_pixel() -> None:
+    images = torch.zeros(900, 28, 28, dtype=torch.uint8)
+    images[:, 14, 10] = 51
+    moved = data.nudge(images, torch.Generator().manual_seed(0))
+    assert moved.dtype == torch.float32
+    assert (moved.amax(dim=(1, 2)) == 0.2).all()  # 51 of 255: grey values stay as they are
+    found = moved.flatten(1).argmax(1)
+    places = {(place // 28 - 14, place % 28 - 10) for place in found.tolist()}
+    assert places == {(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1)}
+    # Half are kept, and of the other half one in nine moves nowhere: 0.556 of all.
+    assert (found == 14 * 28 + 10).double().mean().item() == pytest.approx(0.556, abs=0.07)
+
+
 @pytest.mark.parametrize(
     ("images", "labels", "named"),
     [

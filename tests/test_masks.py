@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -69,6 +71,30 @@ def test_random_pixels_are_visible_with_the_share_as_probability() -> None:
     assert masks.random_pixels(1.0).all()
 
 
+def test_a_brush_hides_what_is_no_farther_than_its_radius() -> None:
+    """Against the definition, pixel by pixel, on a stroke of which each part is simple."""
+    stroke = [(5.0, 4.0), (5.0, 20.0), (15.0, 20.0)]
+    wanted = set()
+    for row in range(28):
+        for column in range(28):
+            to_first = math.dist((row, column), (5, min(max(column, 4), 20)))
+            to_second = math.dist((row, column), (min(max(row, 5), 15), 20))
+            if min(to_first, to_second) <= 2.5:
+                wanted.add((row, column))
+    assert hidden(masks.brush(stroke, radius=2.5)) == wanted
+
+
+def test_a_slanted_brush_stroke_is_a_band() -> None:
+    mask = masks.brush([(-5.0, -5.0), (40.0, 40.0)], radius=1.0)
+    # The distance of (row, column) from the diagonal is |row - column| / sqrt(2).
+    assert hidden(mask) == {(r, c) for r in range(28) for c in range(28) if abs(r - c) <= 1}
+
+
+def test_a_brush_may_dab_or_miss() -> None:
+    assert hidden(masks.brush([(3, 7)], radius=0)) == {(3, 7)}
+    assert hidden(masks.brush([(100, 100), (100, 100)], radius=5)) == set()
+
+
 def test_always_gives_each_example_the_same_mask() -> None:
     source = masks.always(masks.centre(4))
     drawn = source(3, torch.Generator())
@@ -120,6 +146,23 @@ def test_what_is_no_mask_is_refused(mask: Tensor, message: str) -> None:
 def test_a_list_is_no_mask() -> None:
     with pytest.raises(TypeError, match="mask must be a tensor of zeros and ones"):
         masks.check_mask("mask", [[0, 1]])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("stroke", "radius", "message"),
+    [
+        ([], 2.0, r"stroke must be .*points, got \[\]"),
+        ([(1, 2, 3)], 2.0, "stroke must be"),
+        ([(1, math.inf)], 2.0, "stroke must be"),
+        ([(1, 2)], -1.0, "radius must be .* got -1"),
+        ([(1, 2)], math.nan, "radius must be .* got nan"),
+    ],
+)
+def test_an_impossible_stroke_is_named(
+    stroke: list[tuple[float, float]], radius: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        masks.brush(stroke, radius)
 
 
 def test_impossible_arguments_are_named() -> None:

@@ -113,6 +113,33 @@ def test_the_seed_decides_the_weights_to_the_bit(digits: data.Split) -> None:
     assert not torch.equal(weights_after(seed=8, digits=digits), first)
 
 
+def test_sixteen_bits_learn_the_same_and_leave_32_behind(digits: data.Split) -> None:
+    """The products lose digits, not the weights, the losses or the sign of the KL."""
+    runs: dict[str, tuple[LabelCVAE, History]] = {}
+    for precision in training.PRECISIONS:
+        model = tiny_model()
+        seen: list[torch.dtype] = []
+
+        def watch(layer: nn.Module, inputs: Any, output: Tensor, seen: Any = seen) -> None:
+            seen.append(output.dtype)
+
+        hook = next(m for m in model.modules() if isinstance(m, nn.Linear))
+        hook.register_forward_hook(watch)
+        history = fit(
+            model, objectives.negative_elbo, digits, epochs=3, batch_size=50, precision=precision
+        )
+        assert set(seen) == {getattr(torch, precision)}
+        assert {weights.dtype for weights in model.parameters()} == {torch.float32}
+        assert all(kl >= 0 for kl in history.curve("kl"))
+        runs[precision] = model, history
+    full, half = (history for _, history in runs.values())
+    assert half.curve("loss") == pytest.approx(full.curve("loss"), rel=2e-3)
+    assert half.curve("loss") != full.curve("loss")
+    # Outside the loop nothing is left of it.
+    model, _ = runs["bfloat16"]
+    assert model.sample(torch.arange(10)).dtype == torch.float32
+
+
 def test_the_learning_rate_rises_to_its_maximum_and_falls_to_nearly_nothing() -> None:
     # Under a constant gradient of 1, Adam moves the weight by about the learning rate.
     weights = [0.0]
@@ -297,6 +324,7 @@ def test_an_error_comes_through_after_the_callbacks_have_ended() -> None:
         ("max_learning_rate", 0.0, ValueError),
         ("max_learning_rate", float("nan"), ValueError),
         ("max_learning_rate", None, TypeError),
+        ("precision", "float16", ValueError),
     ],
 )
 def test_a_bad_argument_is_named_before_anything_happens(

@@ -12,9 +12,20 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cvae_utils.models import ConditionalVAE, LabelCVAE
+from cvae_utils import masks
+from cvae_utils.models import ConditionalVAE, InpaintingCVAE, LabelCVAE
 from cvae_utils.plotting import tile
-from cvae_utils.widgets import DigitExplorer, ExplorerState, digit_explorer, explore, png
+from cvae_utils.widgets import (
+    DigitExplorer,
+    ExplorerState,
+    HoleExplorer,
+    HoleState,
+    digit_explorer,
+    explore,
+    fill,
+    hole_explorer,
+    png,
+)
 
 
 @pytest.fixture
@@ -46,12 +57,12 @@ def labels(images: Tensor) -> list[int]:
 
 
 def test_the_same_state_gives_the_same_picture(echo: ConditionalVAE) -> None:
-    state = ExplorerState(3, 5, ((0, 0.5),))
+    state = ExplorerState(3, 5, {0: 0.5})
     first = explore(echo, state)
     torch.rand(3)  # the state of torch's own generator has no say
     assert torch.equal(explore(echo, state), first)
     assert first.shape == (20, 28, 28)
-    assert not torch.equal(explore(echo, ExplorerState(3, 6, ((0, 0.5),))), first)
+    assert not torch.equal(explore(echo, ExplorerState(3, 6, {0: 0.5})), first)
 
 
 def test_the_codes_are_standard_normal_and_all_different(echo: ConditionalVAE) -> None:
@@ -69,7 +80,7 @@ def test_another_digit_keeps_the_codes(echo: ConditionalVAE) -> None:
 
 def test_a_shift_moves_one_dimension_of_all_codes_by_so_much(echo: ConditionalVAE) -> None:
     before = codes(explore(echo, ExplorerState(3, 5)))
-    after = codes(explore(echo, ExplorerState(3, 5, ((1, -1.5), (3, 0.25)))))
+    after = codes(explore(echo, ExplorerState(3, 5, {1: -1.5, 3: 0.25})))
     wanted = torch.tensor([0, -1.5, 0, 0.25], dtype=torch.float64).expand(20, 4)
     torch.testing.assert_close(after - before, wanted, rtol=0, atol=1e-4)
 
@@ -86,9 +97,9 @@ def test_fewer_digits_are_the_first_of_more(echo: ConditionalVAE) -> None:
     [
         (ExplorerState(digit=10), 20, "digit must be .* from 0 to 9, got 10"),
         (ExplorerState(digit=-1), 20, "digit must be .* from 0 to 9, got -1"),
-        (ExplorerState(shifts=((4, 0.0),)), 20, "latent dimensions 0 to 3, got 4"),
-        (ExplorerState(shifts=((-1, 0.0),)), 20, "latent dimensions 0 to 3, got -1"),
-        (ExplorerState(shifts=((0, float("nan")),)), 20, "finite"),
+        (ExplorerState(shifts={4: 0.0}), 20, "latent dimensions 0 to 3, got 4"),
+        (ExplorerState(shifts={-1: 0.0}), 20, "latent dimensions 0 to 3, got -1"),
+        (ExplorerState(shifts={0: float("nan")}), 20, "finite"),
         (ExplorerState(), 0, "count must be .*>= 1, got 0"),
     ],
 )
@@ -147,7 +158,7 @@ def test_zoom_below_one_is_refused() -> None:
 
 
 def test_the_first_picture_is_that_of_the_controls(app: DigitExplorer, model: LabelCVAE) -> None:
-    assert app.state == ExplorerState(7, 0, ((0, 0.0), (1, 0.0), (2, 0.0)))
+    assert app.state == ExplorerState(7, 0, {0: 0.0, 1: 0.0, 2: 0.0})
     wanted = png(explore(model, ExplorerState(7)), 10)
     assert app.picture.value == wanted
     assert app.message.value == ""
@@ -171,7 +182,7 @@ def test_each_control_changes_the_picture_and_back_gives_the_very_same(app: Digi
 def test_the_digit_slider_asks_for_that_digit(app: DigitExplorer, model: LabelCVAE) -> None:
     app.digit.value = 4
     app.shifts[2].value = 1.5
-    state = ExplorerState(4, 0, ((0, 0.0), (1, 0.0), (2, 1.5)))
+    state = ExplorerState(4, 0, {0: 0.0, 1: 0.0, 2: 1.5})
     assert app.picture.value == png(explore(model, state), 10)
 
 
@@ -210,8 +221,8 @@ def test_an_error_in_an_event_is_shown_and_cleared_by_the_next_good_one(
 
 def test_the_chosen_dimensions_and_digit_come_first(model: LabelCVAE) -> None:
     app = digit_explorer(model, dimensions=(3, 1), digit=2)
-    assert app.state == ExplorerState(2, 0, ((3, 0.0), (1, 0.0)))
-    assert digit_explorer(model, dimensions=()).state.shifts == ()
+    assert app.state == ExplorerState(2, 0, {3: 0.0, 1: 0.0})
+    assert digit_explorer(model, dimensions=()).state.shifts == {}
 
 
 def test_all_controls_are_part_of_the_app(app: DigitExplorer) -> None:
@@ -240,3 +251,110 @@ def test_pages_without_widgets_get_the_still_picture(app: DigitExplorer) -> None
     assert isinstance(encoded, str)
     assert re.fullmatch(r"[A-Za-z0-9+/]+=*", encoded)
     assert base64.b64decode(encoded) == app.picture.value
+
+
+# ---------------------------------------------------------------- the hole
+
+
+@pytest.fixture
+def inpainting() -> InpaintingCVAE:
+    """Random weights, large enough that code, image and hole change every picture."""
+    torch.manual_seed(1)
+    model = InpaintingCVAE(latent_dim=4, width=4, hidden=16)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    return model
+
+
+def test_filling_shows_the_flawed_image_the_whole_one_and_completions(
+    inpainting: InpaintingCVAE,
+) -> None:
+    images = random_images(3)
+    drawn = fill(inpainting, images, HoleState(image=2, top=4, left=12, size=6), count=5)
+    assert drawn.shape == (2 + 5, 28, 28)
+    hidden = torch.zeros(28, 28, dtype=torch.bool)
+    hidden[4:10, 12:18] = True
+    flawed, original, *completions = drawn
+    assert torch.equal(flawed, torch.where(hidden, 0.5, images[2]))
+    assert torch.equal(original, images[2])
+    for completion in completions:
+        assert torch.equal(completion[~hidden], images[2][~hidden])
+    assert len({tuple(completion[hidden].tolist()) for completion in completions}) == 5
+
+
+def test_codes_are_drawn_around_the_learned_prior(inpainting: InpaintingCVAE) -> None:
+    images, state = random_images(1), HoleState(seed=3, shifts={1: 2.5})
+    drawn = fill(inpainting, images, state, count=4)[2:]
+    eps = torch.randn(4, 4, generator=torch.Generator().manual_seed(3))
+    eps[:, 1] += 2.5
+    given = masks.hide(images, masks.centre(10))
+    with torch.no_grad():
+        prior = inpainting.prior_net(given)
+        z = prior.mu + (0.5 * prior.logvar).exp() * eps
+        wanted = inpainting.generate(z, given.expand(4, -1, -1, -1))
+    torch.testing.assert_close(drawn, wanted)
+
+
+def test_a_hole_of_nothing_and_of_everything_have_their_limits(inpainting: InpaintingCVAE) -> None:
+    images = random_images(2)
+    untouched = fill(inpainting, images, HoleState(image=1, size=0), count=2)
+    assert torch.equal(untouched, images[1].expand(4, 28, 28))
+    free = [fill(inpainting, images, HoleState(n, 0, 0, 28), count=3)[2:] for n in (0, 1)]
+    assert torch.equal(*free)  # nothing is visible, so the image has no say
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (HoleState(image=2), "image must be from 0 to 1, got 2"),
+        (HoleState(image=-1), "image must be from 0 to 1, got -1"),
+        (HoleState(size=-1), r"height must be .*>= 0, got -1"),
+        (HoleState(shifts={4: 1.0}), "latent dimensions 0 to 3, got 4"),
+    ],
+)
+def test_fill_refuses_what_there_is_not(
+    inpainting: InpaintingCVAE, state: HoleState, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        fill(inpainting, random_images(2), state)
+
+
+@pytest.fixture
+def hole_app(inpainting: InpaintingCVAE) -> HoleExplorer:
+    return hole_explorer(inpainting, random_images(5), dimensions=(0, 2))
+
+
+def test_the_hole_begins_in_the_centre(hole_app: HoleExplorer, inpainting: InpaintingCVAE) -> None:
+    assert hole_app.state == HoleState(0, 9, 9, 10, 0, {0: 0.0, 2: 0.0})
+    assert hole_app.picture.value == png(fill(inpainting, random_images(5), HoleState()), 12)
+    assert hole_app.message.value == ""
+
+
+def test_each_control_of_the_hole_changes_the_picture_and_back_gives_the_very_same(
+    hole_app: HoleExplorer,
+) -> None:
+    first = hole_app.picture.value
+    places = [(hole_app.image, 3), (hole_app.top, 2), (hole_app.left, 20), (hole_app.size, 15)]
+    controls = [*places, (hole_app.seed, 8), *((s, 2.0) for s in hole_app.shifts.values())]
+    pictures = {first}
+    for control, value in controls:
+        before = control.value
+        control.value = value
+        pictures.add(hole_app.picture.value)
+        assert hole_app.message.value == ""
+        control.value = before
+        assert hole_app.picture.value == first
+    assert len(pictures) == 1 + 7
+
+
+def test_the_sliders_of_the_hole_go_from_nothing_to_everything(hole_app: HoleExplorer) -> None:
+    limits = [(s.min, s.max) for s in (hole_app.top, hole_app.left, hole_app.size, hole_app.image)]
+    assert limits == [(0, 27), (0, 27), (0, 28), (0, 4)]
+
+
+def test_the_hole_app_refuses_a_wrong_start(inpainting: InpaintingCVAE) -> None:
+    with pytest.raises(ValueError, match="images must be"):
+        hole_explorer(inpainting, random_images(2) * 255)
+    with pytest.raises(ValueError, match="got 9"):
+        hole_explorer(inpainting, random_images(2), dimensions=(9,))

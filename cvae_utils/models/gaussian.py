@@ -26,13 +26,24 @@ class Gaussian(NamedTuple):
         """(B, latent_dim) standard deviations: exp(logvar / 2), not exp(logvar)."""
         return torch.exp(0.5 * self.logvar)
 
+    def float32(self) -> Gaussian:
+        """Return it in 32 bits or more: networks that compute in 16 answer in 16.
+
+        A KL is a small difference of large numbers, and in 16 bits it comes out below zero.
+        """
+        dtype = torch.promote_types(self.mu.dtype, torch.float32)
+        return Gaussian(self.mu.to(dtype), self.logvar.to(dtype))
+
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Draw one code per row, (B, latent_dim), so that gradients reach mu and logvar.
 
         The reparameterization trick (Kingma & Welling 2014, section 2.4): the noise is drawn
         apart from the parameters, z = mu + std * eps with eps ~ N(0, I).
         """
-        eps = torch.empty_like(self.mu).normal_(generator=generator)
+        return self.at(torch.empty_like(self.mu).normal_(generator=generator))
+
+    def at(self, eps: Tensor) -> Tensor:
+        """Return the codes that lie eps (B, latent_dim) standard deviations from the means."""
         return self.mu + self.std * eps
 
     def log_prob(self, z: Tensor) -> Tensor:
