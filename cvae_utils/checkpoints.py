@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+from torch import Tensor
 
 from cvae_utils.data import Dataset
 from cvae_utils.models import MODELS, Classifier, ConditionalVAE, InpaintingCVAE, build
@@ -59,10 +60,13 @@ def folder() -> Path:
 
 
 def save(path: Path | str, model: ConditionalVAE | Classifier, provenance: Provenance) -> None:
-    """Write weights and provenance to `path`, wholly or not at all."""
+    """Write weights and provenance to `path`, wholly or not at all, and without any loss.
+
+    Weights that have been rounded to 16 bits (`train --half` does) take 16 bits in the file.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    weights = {name: _packed(tensor.cpu()) for name, tensor in model.state_dict().items()}
     content = to_bytes(weights, metadata={_HEADER_KEY: json.dumps(asdict(provenance))})
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -70,6 +74,11 @@ def save(path: Path | str, model: ConditionalVAE | Classifier, provenance: Prove
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _packed(weights: Tensor) -> Tensor:
+    half = weights.half()
+    return (half if torch.equal(half.to(weights.dtype), weights) else weights).contiguous()
 
 
 def load(

@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from scipy.stats import binomtest  # type: ignore[import-untyped]
 
-from cvae_utils import checkpoints, data, masks, objectives, training
+from cvae_utils import checkpoints, data, evaluation, masks, objectives, training
 from cvae_utils.cli import main
 from cvae_utils.models import MODELS, Classifier, InpaintingCVAE, LabelCVAE, build
 
@@ -132,12 +132,37 @@ def test_train_and_evaluate_an_inpainting_model(tmp_path: Path, capsys: Captured
     assert isinstance(model, InpaintingCVAE)
     assert provenance.training["mask"] == "quadrants-3"
     assert provenance.training["precision"] == "bfloat16"
-    assert set(provenance.metrics) == {"nll_quadrants-3", "nll_quadrants-3_error"}
-    assert 0 < provenance.metrics["nll_quadrants-3"] < 196 * math.log(2)  # better than a coin
+    parts = ("negative_elbo_{}", "nll_{}", "nll_{}_error", "nll_prior_{}")
+    assert set(provenance.metrics) == {part.format("quadrants-3") for part in parts}
+    elbo, nll = (provenance.metrics[part.format("quadrants-3")] for part in parts[:2])
+    assert 0 < nll < elbo < 196 * math.log(2)  # better than a coin, and the ELBO is the looser
     capsys.readouterr()
     assert main(["evaluate", str(path), "--json", *few]) == 0
     (figures,) = json.loads(capsys.readouterr().out)["figures"].values()
-    assert figures == pytest.approx(provenance.metrics, abs=1e-3)
+    again = {name: figures.pop(name) for name in provenance.metrics}
+    assert again == pytest.approx(provenance.metrics, abs=1e-3)
+    # With the judge at hand, what stands in the hole is scored too.
+    best = [figures[f"best_of_{number}_quadrants-3"] for number in (1, 10, 100)]
+    assert best == sorted(best, reverse=True)
+    assert figures["read_original_quadrants-3"] > figures["read_unfilled_quadrants-3"] > 0.1
+
+
+def test_half_rounds_the_weights_and_halves_the_file(tmp_path: Path) -> None:
+    loaded, sizes = [], []
+    for more in ([], ["--half"]):
+        path = tmp_path / f"model{len(more)}.safetensors"
+        assert main(["train", "vae", "--out", str(path), *SMALL, *more]) == 0
+        model, provenance = checkpoints.load_vae(path), checkpoints.load(path)[1]
+        loaded.append(model.state_dict())
+        sizes.append(path.stat().st_size)
+        # The figures are those of the weights in the file.
+        figures = evaluation.elbo(model, data.load().test)
+        assert provenance.metrics["negative_elbo"] == pytest.approx(figures[0], abs=1e-3)
+    assert sizes[1] < 0.6 * sizes[0]
+    for name, weights in loaded[0].items():
+        assert loaded[1][name].dtype == torch.float32
+        assert torch.equal(loaded[1][name], weights.half().float())
+        assert not torch.equal(loaded[1][name], weights)
 
 
 @pytest.mark.parametrize(
@@ -155,6 +180,7 @@ def test_the_command_line_trains_as_the_library_does(
     path = tmp_path / "model.safetensors"
     options = [f"--{key.replace('_', '-')}={value}" for key, value in config.items()]
     few = ["--batch-size", "2000", "--epochs", "1", "--device", "cpu", "--seed", "3"]
+    few += ["--importance-samples", "1"]
     assert main(["train", name, "--out", str(path), *options, *few]) == 0
     torch.manual_seed(3)
     model = build(name, **config)
