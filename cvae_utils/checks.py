@@ -37,7 +37,7 @@ def check_unit_images(name: str, images: Tensor) -> None:
     _check_image_shape(name, images, wanted)
     low, high = images.aminmax()
     if not (low >= 0 and high <= 1):  # written so that NaN fails too
-        raise ValueError(f"{name} must be {wanted}, got values from {low:g} to {high:g}")
+        raise ValueError(f"{name} must be {wanted}, got values from {low:.8g} to {high:.8g}")
 
 
 def check_byte_images(name: str, images: Tensor) -> None:

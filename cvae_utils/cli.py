@@ -248,7 +248,7 @@ def _measure_hole(
         for number, error in scores.squared_error.items():
             figures[f"best_of_{number}_{mask}"] = error
         figures[f"spread_{mask}"] = scores.spread
-        for what in ("filled", "original", "unfilled"):
+        for what in ("sampled", "mean", "original", "unfilled"):
             figures[f"read_{what}_{mask}"] = getattr(scores, f"read_{what}").value
     return figures
 

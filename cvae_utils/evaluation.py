@@ -12,7 +12,7 @@ from torch import Tensor
 from cvae_utils.checks import NUM_CLASSES, check_at_least
 from cvae_utils.data import Split, fixed_binarization, to_unit
 from cvae_utils.masks import check_mask, hide
-from cvae_utils.models import Classifier, ConditionalVAE, InpaintingCVAE
+from cvae_utils.models import Classifier, ConditionalVAE, Gaussian, InpaintingCVAE
 from cvae_utils.objectives import (
     elbo_terms,
     gaussian_kl,
@@ -58,15 +58,17 @@ class HoleScores(NamedTuple):
         squared_error: number of completions -> squared error of the best of them, summed over the
             hidden pixels, mean per image.
         spread: standard deviation of a hidden pixel over the completions, mean of all.
-        read_filled: how often the classifier reads a filled image (its first completion) as its
+        read_sampled: how often the classifier reads a filled image (its first completion) as its
             label.
+        read_mean: the same of the image filled from the mean of p(z | c), one best guess.
         read_original: the same of the whole image.
         read_unfilled: the same of the image with its hidden pixels left empty.
     """
 
     squared_error: dict[int, float]
     spread: float
-    read_filled: Share
+    read_sampled: Share
+    read_mean: Share
     read_original: Share
     read_unfilled: Share
 
@@ -211,17 +213,22 @@ def hole_scores(
     hidden = ~check_mask("mask", mask).to(device)
     x = to_unit(split.images)
     best: dict[int, list[Tensor]] = {count: [] for count in completions}
-    spreads, filled = [], []
+    spreads, sampled, at_mean = [], [], []
     for part in x.split(max(1, CHUNK // most)):
-        given = hide(part.to(device), mask).repeat_interleave(most, dim=0)
-        drawn = model.sample(given, noise).view(len(part), most, *part.shape[1:])
+        given = hide(part.to(device), mask)  # (B, 2, 28, 28)
+        prior: Gaussian = model.prior_net(model.condition(given))
+        at_mean.append(model.generate(prior.mu, given).cpu())
+        drawn = model.sample(given.repeat_interleave(most, dim=0), noise).view(
+            len(part), most, *part.shape[1:]
+        )
         errors = (drawn - part.to(device)[:, None])[:, :, hidden].square().sum(2)  # (B, most)
         for count, rows in best.items():
             rows.append(errors[:, :count].min(dim=1).values)
         spreads.append(drawn[:, :, hidden].std(dim=1, correction=0).mean(1))
-        filled.append(drawn[:, 0].cpu())
+        sampled.append(drawn[:, 0].cpu())
     empty = torch.where(hidden.cpu(), 0.0, x)
-    shares = [_read(classifier, images, split.labels) for images in (torch.cat(filled), x, empty)]
+    shown = (torch.cat(sampled), torch.cat(at_mean), x, empty)
+    shares = [_read(classifier, images, split.labels) for images in shown]
     errors_of_best = {count: torch.cat(rows).mean().item() for count, rows in best.items()}
     return HoleScores(errors_of_best, torch.cat(spreads).mean().item(), *shares)
 

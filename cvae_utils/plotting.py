@@ -210,7 +210,8 @@ def kl_bars(per_dimension: Tensor, title: str = "") -> Figure:
             f"got {tuple(per_dimension.shape)}"
         )
     order = per_dimension.argsort(descending=True).tolist()
-    figure, axes = plt.subplots(figsize=(6, 2.4), layout="constrained")
+    width = max(6, 0.28 * len(order))  # inches: room for every number below its bar
+    figure, axes = plt.subplots(figsize=(width, 2.4), layout="constrained")
     axes.bar(range(len(order)), per_dimension[order].cpu().numpy(), color="#0072B2")
     axes.set_xticks(range(len(order)), order)
     axes.set(title=title, xlabel="latent dimension, most used first", ylabel="KL, nats")

@@ -1,4 +1,4 @@
-"""The slider app as a person meets it: JupyterLab, a real browser, mouse and keyboard."""
+"""The slider apps as a person meets them: JupyterLab, a real browser, mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ import torch
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from cvae_utils import checkpoints
+from cvae_utils import checkpoints, data
+from cvae_utils.widgets import HoleState, fill, png
 from tests.browser import jupyter_lab, open_notebook, run_all_cells
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
-APP = ".digit-explorer"
+APP, HOLE_APP = ".digit-explorer", ".hole-explorer"
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 
@@ -31,13 +32,19 @@ from cvae_utils import checkpoints, widgets
 cvae = checkpoints.load_vae("label_cvae")
 widgets.digit_explorer(cvae, dimensions=range(6), digit=7)
 """
+HOLE_NOTEBOOK = """
+from cvae_utils import data
+general = checkpoints.load_inpainting("inpainting_mixed")
+images = data.to_unit(data.load().test.images[:10])
+widgets.hole_explorer(general, images, dimensions=(0, 1))
+"""
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A notebook with the app of notebook 02, run in the browser."""
+    """A notebook with the apps of notebooks 02 and 04, run in the browser."""
     root, home = tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("home")
-    cells = [nbformat.v4.new_code_cell(NOTEBOOK)]
+    cells = [nbformat.v4.new_code_cell(source) for source in (NOTEBOOK, HOLE_NOTEBOOK)]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(notebook, root / "app.ipynb")
@@ -46,15 +53,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         open_notebook(page, address, "app.ipynb")
         assert run_all_cells(page, timeout=120_000) == []
-        page.locator(f"{APP} img").wait_for(timeout=30_000)
+        for app in (APP, HOLE_APP):
+            page.locator(f"{app} img").wait_for(timeout=30_000)
         yield page
         shots = ROOT / "build" / "screenshots"
         shots.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=shots / "digit_explorer.png")
+        for app in (APP, HOLE_APP):
+            page.locator(app).screenshot(path=shots / f"{app[1:].replace('-', '_')}.png")
         browser.close()
 
 
-def shown(page: Page) -> bytes:
+def shown(page: Page, app: str = APP) -> bytes:
     """Return the pixels that the page shows, as a PNG; empty while none is decoded."""
     address = page.evaluate(
         """app => {
@@ -65,7 +74,7 @@ def shown(page: Page) -> bytes:
             canvas.getContext('2d').drawImage(image, 0, 0);
             return canvas.toDataURL();
         }""",
-        APP,
+        app,
     )
     return base64.b64decode(address.partition(",")[2])
 
@@ -106,19 +115,20 @@ def changed(page: Page, before: bytes) -> bytes:
     raise AssertionError("the picture did not change")
 
 
-def handle(page: Page, index: int) -> None:
-    page.locator(f"{APP} .noUi-handle").nth(index).focus()
+def handle(page: Page, index: int, app: str = APP) -> None:
+    page.locator(f"{app} .noUi-handle").nth(index).focus()
 
 
 def test_the_app_opens_on_the_digit_asked_for(page: Page) -> None:
     assert len(digits_read(settled(page, 7))) == 20
 
 
-def test_every_slider_has_room_for_its_track(page: Page) -> None:
-    frame = page.locator(APP).bounding_box()
-    tracks = [track.bounding_box() for track in page.locator(f"{APP} .noUi-target").all()]
+@pytest.mark.parametrize(("app", "sliders"), [(APP, 1 + 6), (HOLE_APP, 4 + 2)])
+def test_every_slider_has_room_for_its_track(page: Page, app: str, sliders: int) -> None:
+    frame = page.locator(app).bounding_box()
+    tracks = [track.bounding_box() for track in page.locator(f"{app} .noUi-target").all()]
     assert frame
-    assert len(tracks) == 7  # the digit, and six dimensions
+    assert len(tracks) == sliders
     for track in tracks:
         assert track
         assert track["width"] > 80
@@ -136,7 +146,7 @@ def test_the_digit_slider_follows_the_keyboard(page: Page) -> None:
 
 def test_resample_gives_other_sevens_and_the_seed_brings_them_back(page: Page) -> None:
     before = settled(page, 7)
-    page.get_by_role("button", name="Resample").click()
+    page.locator(APP).get_by_role("button", name="Resample").click()
     after = changed(page, before)
     assert digits_read(after).count(7) >= 17
     seed = page.locator(f"{APP} input[type=number]")
@@ -169,3 +179,48 @@ def test_after_a_storm_of_moves_the_last_position_wins(page: Page) -> None:
     last = settled(page, 3)
     page.wait_for_timeout(500)
     assert shown(page) == last
+
+
+# ---------------------------------------------------------------- the hole
+
+
+def grey(picture: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("L"), dtype=np.int64)
+
+
+def settled_hole(page: Page, state: HoleState) -> None:
+    """Wait until the page shows the very picture that belongs to a state."""
+    model = checkpoints.load_inpainting("inpainting_mixed")
+    images = data.to_unit(data.load().test.images[:10])
+    wanted = grey(png(fill(model, images, state), columns=12))
+    difference = 255
+    for _ in range(100):
+        picture = shown(page, HOLE_APP)
+        if picture and grey(picture).shape == wanted.shape:
+            difference = np.abs(grey(picture) - wanted).max()
+            if difference <= 1:  # sums in another order may round otherwise
+                return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"the page does not show {state}: off by up to {difference} of 255")
+
+
+def test_the_sliders_of_the_hole_follow_the_keyboard(page: Page) -> None:
+    settled_hole(page, HoleState())
+    page.locator(HOLE_APP).scroll_into_view_if_needed()
+    for index, state in enumerate([
+        HoleState(image=1),
+        HoleState(image=1, top=10),
+        HoleState(image=1, top=10, left=10),
+        HoleState(image=1, top=10, left=10, size=11),
+        HoleState(image=1, top=10, left=10, size=11, shifts={0: 0.1}),
+    ]):  # fmt: skip
+        handle(page, index, HOLE_APP)
+        page.keyboard.press("ArrowRight")
+        settled_hole(page, state)
+
+
+def test_resample_fills_the_hole_anew(page: Page) -> None:
+    before = shown(page, HOLE_APP)
+    page.locator(HOLE_APP).get_by_role("button", name="Resample").click()
+    settled_hole(page, HoleState(image=1, top=10, left=10, size=11, seed=1, shifts={0: 0.1}))
+    assert shown(page, HOLE_APP) != before

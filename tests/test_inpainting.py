@@ -226,3 +226,21 @@ def test_hole_scores_are_those_of_a_filling_that_is_known(digits: data.Split) ->
     wanted = (hidden - 0.5).square().sum(1).mean().item()
     assert steady.squared_error[1] == pytest.approx(wanted, rel=1e-4)
     assert steady.read_original == evaluation.accuracy(judge, digits)
+
+
+class InkReader(Classifier):
+    """Reads an image as 1 where the middle is darker than 0.2, else as 0."""
+
+    def read(self, x: Tensor) -> Tensor:
+        return (x[:, 14, 14] > 0.2).long()
+
+
+def test_filled_images_are_read_as_sampled_as_at_the_priors_mean_and_as_left_empty() -> None:
+    ink = torch.zeros(200, 28, 28, dtype=torch.uint8)
+    ink[:, 9:19, 9:19] = 255
+    dark = data.Split(ink, torch.ones(200, dtype=torch.int64))
+    # The prior's mean code, 0, gives 0.1; every second draw gives 0.3, which is read as 1.
+    scores = evaluation.hole_scores(Fills(Case(0.1, 0.2)), InkReader(2), dark, masks.centre(10))
+    assert (scores.read_original.value, scores.read_unfilled.value) == (1, 0)
+    assert scores.read_mean.value == 0
+    assert 0.35 < scores.read_sampled.value < 0.65

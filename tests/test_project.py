@@ -14,7 +14,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from cvae_utils import checkpoints
+from cvae_utils import checkpoints, masks
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -127,7 +127,7 @@ def test_the_page_of_the_weights_gives_their_own_commands_and_figures() -> None:
             100 * value if name == "accuracy" else value
             for name, value in provenance.metrics.items()
             if name in ("accuracy", "negative_elbo") or name.startswith("nll_")
-            if not name.endswith("_error")
+            if not name.endswith("_error") and not name.startswith("nll_prior")
         ]
         assert figures
         assert all(f"{figure:.2f}" in row for figure in figures)
@@ -140,6 +140,23 @@ def test_readme_figures_of_shipped_weights_are_those_in_their_files() -> None:
         row = next(line for line in readme.splitlines() if f"evaluate {name}`" in line)
         assert f"{provenance.metrics['negative_elbo']:.1f}" in row
     assert f"{provenance.metrics['nll']:.1f}" in row  # of the conv CVAE
+
+
+def test_readme_figures_of_the_holes_are_those_in_their_files() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for mask in [name for name in masks.SOURCES if name != "mixed"]:
+        name = f"inpainting_{mask.replace('-', '_')}"
+        row = next(line for line in readme.splitlines() if f"evaluate {name}`" in line)
+        figures = [
+            checkpoints.load(f"{name}_plain")[1].metrics[f"nll_{mask}"],
+            *(
+                checkpoints.load(name)[1].metrics[f"{part}_{mask}"]
+                for part in ("negative_elbo", "nll_prior", "nll")
+            ),
+            checkpoints.load("inpainting_mixed")[1].metrics[f"nll_{mask}"],
+        ]
+        wanted = " | ".join(f"{figure:.1f}" for figure in figures)
+        assert wanted in row
 
 
 def test_readme_names_every_make_target_and_notebook_that_there_is() -> None:
