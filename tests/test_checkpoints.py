@@ -16,9 +16,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cvae_utils import checkpoints, data, evaluation
+from cvae_utils import checkpoints, data, evaluation, masks
 from cvae_utils.checkpoints import CheckpointError, Provenance
-from cvae_utils.models import Classifier, ConditionalVAE, LabelCVAE
+from cvae_utils.models import Classifier, ConditionalVAE, InpaintingCVAE, LabelCVAE
 
 SHIPPED = sorted(checkpoints.folder().glob("*.safetensors"))
 KEY = "cvae_utils"  # where the files keep their provenance; other names would orphan old files
@@ -300,7 +300,16 @@ def test_shipped_weights_measure_what_they_say(path: Path) -> None:
     model, provenance = checkpoints.load(path)
     if provenance.data["fingerprint"] != mnist.fingerprint:
         pytest.skip(f"measured on {provenance.data['name']}")
-    if isinstance(model, ConditionalVAE):
+    if isinstance(model, InpaintingCVAE):
+        holes = [name for name in masks.SOURCES if f"nll_{name}" in provenance.metrics]
+        assert holes
+        for name in holes:
+            hidden = masks.SOURCES[name](1, torch.Generator())[0]
+            measured = evaluation.hole_nll(model, mnist.test, hidden, (1,))[1].value
+            # One draw for each image, where the record is the mean of a hundred.
+            assert measured == pytest.approx(provenance.metrics[f"negative_elbo_{name}"], abs=0.2)
+            assert provenance.metrics[f"nll_{name}"] <= provenance.metrics[f"negative_elbo_{name}"]
+    elif isinstance(model, ConditionalVAE):
         measured = evaluation.elbo(model, mnist.test).negative_elbo
         assert measured == pytest.approx(provenance.metrics["negative_elbo"], abs=0.01)
     else:
