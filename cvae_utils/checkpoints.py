@@ -6,15 +6,26 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from cvae_utils.data import Dataset
-from cvae_utils.models import MODELS, Classifier, ConditionalVAE, InpaintingCVAE, build
+from cvae_utils.models import (
+    GAN,
+    MODELS,
+    Classifier,
+    ConditionalGenerator,
+    ConditionalVAE,
+    InpaintingCVAE,
+    Model,
+    build,
+)
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 _HEADER_KEY = "cvae_utils"
 
@@ -59,7 +70,7 @@ def folder() -> Path:
     return Path(__file__).resolve().parent.parent / "checkpoints"
 
 
-def save(path: Path | str, model: ConditionalVAE | Classifier, provenance: Provenance) -> None:
+def save(path: Path | str, model: nn.Module, provenance: Provenance) -> None:
     """Write weights and provenance to `path`, wholly or not at all, and without any loss.
 
     Weights that have been rounded to 16 bits (`train --half` does) take 16 bits in the file.
@@ -81,9 +92,7 @@ def _packed(weights: Tensor) -> Tensor:
     return (half if torch.equal(half.to(weights.dtype), weights) else weights).contiguous()
 
 
-def load(
-    path: Path | str, device: torch.device | str = "cpu"
-) -> tuple[ConditionalVAE | Classifier, Provenance]:
+def load(path: Path | str, device: torch.device | str = "cpu") -> tuple[Model, Provenance]:
     """Rebuild a model from its checkpoint, ready for evaluation, with its provenance.
 
     Args:
@@ -118,16 +127,37 @@ def load(
     return model.to(device).eval(), provenance
 
 
+def load_generator(path: Path | str, device: torch.device | str = "cpu") -> ConditionalGenerator:
+    """Load a checkpoint that must draw digits on request: an autoencoder of labels, or a GAN.
+
+    Raises:
+        CheckpointError: as `load`, or the checkpoint is a classifier or an inpainting model.
+    """
+    model = _load_as(ConditionalGenerator, "a model that draws digits by label", path, device)
+    if isinstance(model, InpaintingCVAE):
+        raise CheckpointError(
+            f"{path} is a {model.name}, which fills holes; a model that draws digits by label "
+            "was wanted"
+        )
+    return model
+
+
 def load_vae(path: Path | str, device: torch.device | str = "cpu") -> ConditionalVAE:
     """Load a checkpoint that must be an autoencoder; see `load`.
 
     Raises:
-        CheckpointError: as `load`, or the checkpoint is a classifier.
+        CheckpointError: as `load`, or the checkpoint is another model.
     """
-    model, provenance = load(path, device)
-    if not isinstance(model, ConditionalVAE):
-        raise CheckpointError(f"{path} is a {provenance.model}, an autoencoder was wanted")
-    return model
+    return _load_as(ConditionalVAE, "an autoencoder", path, device)
+
+
+def load_gan(path: Path | str, device: torch.device | str = "cpu") -> GAN:
+    """Load a checkpoint that must be a GAN, with labels or without; see `load`.
+
+    Raises:
+        CheckpointError: as `load`, or the checkpoint is another model.
+    """
+    return _load_as(GAN, "a gan or cgan", path, device)
 
 
 def load_inpainting(path: Path | str, device: torch.device | str = "cpu") -> InpaintingCVAE:
@@ -136,10 +166,7 @@ def load_inpainting(path: Path | str, device: torch.device | str = "cpu") -> Inp
     Raises:
         CheckpointError: as `load`, or the checkpoint is another model.
     """
-    model, provenance = load(path, device)
-    if not isinstance(model, InpaintingCVAE):
-        raise CheckpointError(f"{path} is a {provenance.model}, an inpainting_cvae was wanted")
-    return model
+    return _load_as(InpaintingCVAE, "an inpainting_cvae", path, device)
 
 
 def load_classifier(
@@ -148,9 +175,13 @@ def load_classifier(
     """Load a checkpoint that must be a classifier; see `load`.
 
     Raises:
-        CheckpointError: as `load`, or the checkpoint is an autoencoder.
+        CheckpointError: as `load`, or the checkpoint is another model.
     """
+    return _load_as(Classifier, "a classifier", path, device)
+
+
+def _load_as(kind: type[Kind], wanted: str, path: Path | str, device: torch.device | str) -> Kind:
     model, provenance = load(path, device)
-    if not isinstance(model, Classifier):
-        raise CheckpointError(f"{path} is a {provenance.model}, a classifier was wanted")
+    if not isinstance(model, kind):
+        raise CheckpointError(f"{path} is a {provenance.model}, {wanted} was wanted")
     return model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +13,14 @@ import torch
 
 from cvae_utils import checkpoints, data, evaluation, masks, objectives, training
 from cvae_utils.checks import check_at_least
-from cvae_utils.models import MODELS, Classifier, ConditionalVAE, InpaintingCVAE, build
+from cvae_utils.models import GAN, MODELS, Classifier, InpaintingCVAE, Model, build
 from cvae_utils.models.label_cvae import LABEL_IN
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
+IMPORTANCE_SAMPLES = "codes per image for the negative log-likelihood; 500 take minutes, 0 none"
 INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
 
 
@@ -50,7 +51,12 @@ def parser() -> argparse.ArgumentParser:
         "--half", action="store_true",
         help="round the trained weights to 16 bits: half the file, and measured as rounded",
     )  # fmt: skip
-    _add_importance_samples(train)
+    train.add_argument(
+        "--importance-samples", type=int, default=0, metavar="K", help=IMPORTANCE_SAMPLES
+    )
+    train.add_argument(
+        "--penalty", type=float, default=0.2, help="on a gan's or cgan's discriminator, R1"
+    )
     train.add_argument(
         "--mask", choices=tuple(masks.SOURCES), default="centre",
         help="what inpainting_cvae does not see",
@@ -58,7 +64,9 @@ def parser() -> argparse.ArgumentParser:
     # Left out, these take the model's own defaults; given to a model without them, it says so.
     suppress: dict[str, Any] = {"default": argparse.SUPPRESS}
     train.add_argument("--width", type=int, help="hidden units, or channels", **suppress)
-    train.add_argument("--hidden", type=int, help="units of conv_cvae's dense layers", **suppress)
+    train.add_argument(
+        "--hidden", type=int, help="units of a conv model's dense layers", **suppress
+    )
     train.add_argument("--latent-dim", type=int, help="numbers in a code", **suppress)
     train.add_argument("--label-in", choices=LABEL_IN, help="who sees the label", **suppress)
     train.set_defaults(run=_train)
@@ -90,24 +98,26 @@ def parser() -> argparse.ArgumentParser:
         "evaluate", help="measure checkpoints on the test digits", formatter_class=defaults
     )
     evaluate.add_argument("checkpoint", nargs="*", help="files, or names of shipped weights")
-    evaluate.add_argument("--all", action="store_true", help="all shipped weights")
+    evaluate.add_argument(
+        "--all", action="store_true",
+        help="compare all shipped weights; the inpainting models' figures are the recorded ones",
+    )  # fmt: skip
     evaluate.add_argument(
         "--data", choices=data.NAMES, default="mnist", help="measured on its test"
     )
     evaluate.add_argument("--seed", type=int, default=0, help="of binarization, codes and samples")
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    _add_importance_samples(evaluate)
+    evaluate.add_argument(
+        "--importance-samples", type=int, metavar="K", default=argparse.SUPPRESS,
+        help=f"{IMPORTANCE_SAMPLES} (default: 20, and 100 for inpainting_cvae)",
+    )  # fmt: skip
     evaluate.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    evaluate.add_argument(
+        "--out", type=Path, default=Path("build"), metavar="FOLDER",
+        help="where --all writes comparison.csv, comparison.md and holes.csv, holes.md",
+    )  # fmt: skip
     evaluate.set_defaults(run=_evaluate)
     return root
-
-
-def _add_importance_samples(command: argparse.ArgumentParser) -> None:
-    text = (
-        "codes per image for the negative log-likelihood, 500 take minutes; "
-        "0 leaves it out, and is 100 for inpainting_cvae, whose only figure it is"
-    )
-    command.add_argument("--importance-samples", type=int, default=0, metavar="K", help=text)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,22 +154,13 @@ def _train(options: argparse.Namespace) -> int:
     dataset = data.load(options.data)
     print(dataset)
     chosen: dict[str, Any] = {
+        "epochs": options.epochs,
         "batch_size": options.batch_size,
         "max_learning_rate": options.max_learning_rate,
         "seed": options.seed,
         "precision": options.precision,
     }
-    settings = chosen | {"epochs": options.epochs, "callbacks": [training.ProgressBar()]}
-    if isinstance(model, Classifier):
-        history = training.fit(
-            model, objectives.cross_entropy, dataset.train, prepare=data.jitter, **settings
-        )
-    elif isinstance(model, InpaintingCVAE):
-        chosen["mask"] = options.mask
-        objective = objectives.inpainting(masks.SOURCES[options.mask])
-        history = training.fit(model, objective, dataset.train, prepare=data.nudge, **settings)
-    else:
-        history = training.fit(model, objectives.negative_elbo, dataset.train, **settings)
+    history = _fit(model, dataset.train, chosen, options)
     if not history.epochs:
         print(f"no epoch was finished: {options.out} was not written", file=sys.stderr)
         return INTERRUPTED
@@ -170,14 +171,20 @@ def _train(options: argparse.Namespace) -> int:
         )
     if options.half:
         model.half().float()
-    metrics = _measure(model, dataset.test, 0, options.importance_samples, options.mask)
+    reference = None
+    if isinstance(model, GAN):  # all that can be said of it is what its samples are worth
+        judge = checkpoints.load_classifier(device=device)
+        reference = evaluation.Reference(judge, dataset.train, dataset.test)
+    metrics = evaluation.measure(
+        model, dataset.test, 0, options.importance_samples, options.mask, reference
+    )
     provenance = checkpoints.Provenance(
         model=model.name,
         config=model.config,
         command=" ".join(["python -m cvae_utils", *options.words]),
         training=chosen
         | {
-            "epochs": len(history.epochs),
+            "epochs": len(history.epochs),  # fewer than asked for, after an interrupt
             "seconds": round(sum(history.curve("seconds"))),
             "device": str(device),
             "torch": torch.__version__,
@@ -196,65 +203,28 @@ def _train(options: argparse.Namespace) -> int:
     return INTERRUPTED if history.interrupted else 0
 
 
-def _measure(
-    model: ConditionalVAE | Classifier,
-    test: data.Split,
-    seed: int,
-    importance_samples: int,
-    mask: str,
-    judge: Classifier | None = None,
-) -> dict[str, float]:
-    """Measure all that can be measured of a model on a test split, rounded to 4 places."""
+def _fit(
+    model: Model, train: data.Split, chosen: dict[str, Any], options: argparse.Namespace
+) -> training.History:
+    """Train each kind of model on what it is for; add to `chosen` what only this kind has."""
+    settings = chosen | {"callbacks": [training.ProgressBar()]}
     if isinstance(model, Classifier):
-        figures = {"accuracy": evaluation.accuracy(model, test).value}
-    elif isinstance(model, InpaintingCVAE):
-        # A model of mixed masks is measured on each.
-        names = [mask] if mask != "mixed" else [name for name in masks.SOURCES if name != mask]
-        figures = {}
-        for name in names:
-            figures |= _measure_hole(model, test, seed, importance_samples, name, judge)
-    else:
-        figures = evaluation.elbo(model, test, seed)._asdict()
-        if importance_samples:
-            counts = [importance_samples]
-            estimates = evaluation.negative_log_likelihood(model, test, counts, seed)
-            figures["nll"], figures["nll_error"] = estimates[importance_samples]
-        if judge:
-            share = evaluation.label_faithfulness(model, judge, seed=seed)
-            figures["label_faithfulness"] = share.value
-            figures["faithfulness_low"], figures["faithfulness_high"] = share.low, share.high
-    return {name: round(value, 4) for name, value in figures.items()}
-
-
-def _measure_hole(
-    model: InpaintingCVAE,
-    test: data.Split,
-    seed: int,
-    importance_samples: int,
-    mask: str,
-    judge: Classifier | None,
-) -> dict[str, float]:
-    hidden = masks.SOURCES[mask](1, torch.Generator())[0]
-    # 100 are the literature's number; a plain network has one answer.
-    count = importance_samples or 100 if model.latent_dim else 1
-    # One sample's bound is the ELBO.
-    estimates = evaluation.hole_nll(model, test, hidden, (1, count), seed)
-    figures = {f"negative_elbo_{mask}": estimates[1].value}
-    figures[f"nll_{mask}"], figures[f"nll_{mask}_error"] = estimates[count]
-    by_prior = evaluation.hole_nll(model, test, hidden, (count,), seed, "prior")
-    figures[f"nll_prior_{mask}"] = by_prior[count].value
-    if judge:
-        scores = evaluation.hole_scores(model, judge, test, hidden, seed=seed)
-        for number, error in scores.squared_error.items():
-            figures[f"best_of_{number}_{mask}"] = error
-        figures[f"spread_{mask}"] = scores.spread
-        for what in ("sampled", "mean", "original", "unfilled"):
-            figures[f"read_{what}_{mask}"] = getattr(scores, f"read_{what}").value
-    return figures
+        return training.fit(model, objectives.cross_entropy, train, prepare=data.jitter, **settings)
+    if isinstance(model, InpaintingCVAE):
+        chosen["mask"] = options.mask
+        objective = objectives.inpainting(masks.SOURCES[options.mask])
+        return training.fit(model, objective, train, prepare=data.nudge, **settings)
+    if isinstance(model, GAN):
+        chosen["penalty"] = options.penalty
+        objective = objectives.adversarial(options.penalty)
+        return training.fit(
+            model, objective, train, prepare=data.grey, momentum=objectives.GAN_MOMENTUM, **settings
+        )
+    return training.fit(model, objectives.negative_elbo, train, **settings)
 
 
 def _sample(options: argparse.Namespace) -> int:
-    model = checkpoints.load_vae(options.checkpoint)
+    model = checkpoints.load_generator(options.checkpoint)
     images, labels = evaluation.sample_labels(model, options.per_label, options.seed)
     from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
 
@@ -289,37 +259,60 @@ def _write_picture(figure: Figure, path: Path) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    check_at_least("--importance-samples", options.importance_samples, 0)
-    names = list(options.checkpoint)
-    if options.all:
-        names += sorted(path.stem for path in checkpoints.folder().glob("*.safetensors"))
-    if not names:
+    samples: int | None = getattr(options, "importance_samples", None)
+    if samples is not None:
+        check_at_least("--importance-samples", samples, 0)
+    if not options.checkpoint and not options.all:
         raise ValueError("evaluate needs checkpoints, or --all")
     device = training.pick_device(options.device)
     judge = checkpoints.load_classifier(device=device)
     dataset = data.load(options.data)
+    reference = evaluation.Reference(judge, dataset.train, dataset.test)
     rows = {}
-    for name in names:
-        model, provenance = checkpoints.load(name, device)
-        mask = str(provenance.training.get("mask"))
-        samples = options.importance_samples
-        rows[name] = _measure(model, dataset.test, options.seed, samples, mask, judge)
-        if caveat := provenance.caveat(dataset):
-            print(f"NOTE: these digits and {name}: {caveat}", file=sys.stderr)
-        if provenance.data.get("name") != dataset.name:
-            trained = provenance.data.get("name", "unknown data")
-            print(f"NOTE: {name} was trained on {trained}, not {dataset.name}", file=sys.stderr)
-    if options.json:
-        print(json.dumps({"data": str(dataset), "figures": rows}, indent=2))
-        return 0
-    print(f"{dataset}; mean per image, in nats where it is no share")
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    print("  ".join(["checkpoint".ljust(24), *(column.rjust(8) for column in columns)]))
-    for name, row in rows.items():
-        cells = (_cell(row.get(column, math.nan), max(8, len(column))) for column in columns)
-        print("  ".join([name.ljust(24), *cells]))
+    if options.checkpoint:
+        for name in options.checkpoint:
+            model, provenance = checkpoints.load(name, device)
+            mask = str(provenance.training.get("mask"))
+            rows[name] = evaluation.measure(
+                model, dataset.test, options.seed, samples, mask, reference
+            )
+            _warn(name, provenance, dataset)
+        _print(dataset, rows, as_json=options.json)
+    if options.all:
+        for name in evaluation.COMPARED:
+            _warn(name, checkpoints.load(name)[1], dataset)
+        compared = evaluation.compare(
+            reference, dataset, options.seed, samples, device, progress=True
+        )
+        _write_tables(options.out, {"comparison": compared, "holes": evaluation.recorded_holes()})
     return 0
 
 
-def _cell(value: float, width: int) -> str:
-    return ("-" if math.isnan(value) else f"{value:.4f}").rjust(width)
+def _warn(name: str, provenance: checkpoints.Provenance, dataset: data.Dataset) -> None:
+    """Say on stderr what a reader of the figures must know."""
+    if caveat := provenance.caveat(dataset):
+        print(f"NOTE: these digits and {name}: {caveat}", file=sys.stderr)
+    if provenance.data.get("name") != dataset.name:
+        trained = provenance.data.get("name", "unknown data")
+        print(f"NOTE: {name} was trained on {trained}, not {dataset.name}", file=sys.stderr)
+
+
+def _print(dataset: data.Dataset, rows: dict[str, dict[str, float]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"data": str(dataset), "figures": rows}, indent=2))
+        return
+    print(f"{dataset}; mean per image, in nats where it is no share")
+    for name, figures in rows.items():
+        print(name)
+        for figure, value in figures.items():
+            print(f"    {figure:32}{value:12.4f}")
+
+
+def _write_tables(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", float_format="%.4f")
+        shown = evaluation.readable(table) if name == "comparison" else table.round(1)
+        text = shown.to_markdown()
+        (folder / f"{name}.md").write_text(f"{text}\n")
+        print(f"{text}\n\nwrote {folder / name}.csv and .md\n")

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from cvae_utils.checks import check_at_least, check_choice, check_unit_images
 from cvae_utils.masks import MaskSource, hide
-from cvae_utils.models import Classifier, ConditionalVAE, Gaussian
+from cvae_utils.models import GAN, Classifier, ConditionalVAE, Gaussian
 
 
 def bernoulli_log_likelihood(logits: Tensor, x: Tensor, counted: Tensor | None = None) -> Tensor:
@@ -182,3 +183,53 @@ def cross_entropy(
     logits = model(x)
     loss = F.cross_entropy(logits, labels, reduction="none")
     return {"loss": loss, "error": (logits.argmax(1) != labels).float()}
+
+
+GAN_MOMENTUM = 0.5  # Radford et al. (2016): two players, each of which chases a moving target
+
+
+def adversarial(penalty: float = 0.0) -> Callable[..., dict[str, Tensor]]:
+    """Return what a GAN trains on: the discriminator's cost and the generator's, in one loss.
+
+    The discriminator D should find x real and G(z) generated; the generator should have G(z) found
+    real (Goodfellow et al. 2014, with the generator's loss that does not saturate):
+
+        discriminator = -log D(x, c) - log(1 - D(G(z, c), c))      its gradient stops at G(z, c)
+        generator     = -log D(G(z, c), c)                         its gradient skips D's weights
+
+    Neither gradient meets the other's weights, so one loss holds both games, and the loop that
+    trains every other model trains this one.
+
+    Args:
+        penalty: weight of half the squared gradient of D's logit at real images (Mescheder et al.
+            2018, R1): it keeps D from growing ever steeper.
+
+    Returns:
+        An objective of (model, x, labels, generator): `loss` and its parts in nats, and how
+        probably real D finds real images (`real`) and generated ones (`fake`), each (B,).
+    """
+    if penalty < 0:
+        raise ValueError(f"penalty must not be negative, got {penalty}")
+
+    def terms(
+        model: GAN, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        c = model.condition(labels)
+        prior: Gaussian = model.prior_net(c)
+        drawn = model.paint(model.generation_net(prior.sample(generator), c), c)
+        x = x.requires_grad_(penalty > 0)
+        real_logit = model.discriminator_net(x, c)
+        drawn_logit = model.discriminator_net(drawn.detach(), c)
+        frozen = {name: p.detach() for name, p in model.discriminator_net.named_parameters()}
+        passed_back = functional_call(model.discriminator_net, frozen, (drawn, c))
+        parts = {
+            "generator": F.softplus(-passed_back),  # softplus(-l) = -log sigmoid(l)
+            "discriminator": F.softplus(-real_logit) + F.softplus(drawn_logit),
+        }
+        if penalty:
+            (slope,) = torch.autograd.grad(real_logit.sum(), x, create_graph=True)
+            parts["penalty"] = 0.5 * penalty * slope.square().flatten(1).sum(1)
+        probabilities = {"real": torch.sigmoid(real_logit), "fake": torch.sigmoid(drawn_logit)}
+        return {"loss": sum(parts.values()), **parts, **probabilities}  # type: ignore[dict-item]
+
+    return terms

@@ -106,6 +106,7 @@ def fit(
     seed: int = 0,
     prepare: Preparation = binarize,
     precision: str = "float32",
+    momentum: float | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> History:
     """Train `model` in place with Adam and a one-cycle learning rate, on the model's device.
@@ -127,6 +128,8 @@ def fit(
         precision: `"bfloat16"` multiplies matrices and convolves in 16 bits (Kalamkar et al.
             2019), which is faster where the processor has instructions for it; weights, losses
             and the optimizer stay in float32.
+        momentum: Adam's first decay rate, held at this value; None moves it with the learning
+            rate. Adversarial training wants little of it (Radford et al. 2016).
         callbacks: see the run go by.
 
     Returns:
@@ -140,13 +143,19 @@ def fit(
     check_positive("max_learning_rate", max_learning_rate)
     check_at_least("seed", seed, 0)
     check_choice("precision", precision, PRECISIONS)
+    if momentum is not None and not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
     device = next(model.parameters()).device
     train = train.to(device)
     generator = torch.Generator(device).manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), fused=True)
+    betas = (0.9 if momentum is None else momentum, 0.999)
+    optimizer = torch.optim.Adam(model.parameters(), betas=betas, fused=True)
     steps_per_epoch = math.ceil(len(train) / batch_size)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_learning_rate, total_steps=epochs * steps_per_epoch
+        optimizer,
+        max_learning_rate,
+        total_steps=epochs * steps_per_epoch,
+        cycle_momentum=momentum is None,
     )
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
     history = History(planned=epochs)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from cvae_utils import checkpoints, data, evaluation, masks
 from cvae_utils.checkpoints import CheckpointError, Provenance
-from cvae_utils.models import Classifier, ConditionalVAE, InpaintingCVAE, LabelCVAE
+from cvae_utils.models import GAN, Classifier, ConditionalVAE, InpaintingCVAE, LabelCVAE
 
 SHIPPED = sorted(checkpoints.folder().glob("*.safetensors"))
 KEY = "cvae_utils"  # where the files keep their provenance; other names would orphan old files
@@ -312,6 +312,9 @@ def test_shipped_weights_measure_what_they_say(path: Path) -> None:
     elif isinstance(model, ConditionalVAE):
         measured = evaluation.elbo(model, mnist.test).negative_elbo
         assert measured == pytest.approx(provenance.metrics["negative_elbo"], abs=0.01)
+    elif isinstance(model, GAN):
+        read = evaluation.label_faithfulness(model, checkpoints.load_classifier()).value
+        assert read == pytest.approx(provenance.metrics["faithfulness"], abs=0.001)
     else:
         share = evaluation.accuracy(model, mnist.test)
         assert share.value == pytest.approx(provenance.metrics["accuracy"], abs=0.001)

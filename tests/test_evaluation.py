@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from cvae_utils import checkpoints, data, evaluation
+from cvae_utils.evaluation import chunks
 from cvae_utils.models import Classifier, ConditionalVAE, Gaussian, LabelCVAE
 from cvae_utils.models.mlp import StandardNormalPrior
 
@@ -101,7 +102,7 @@ def test_more_images_than_fit_in_a_chunk_are_all_measured(
     model: LabelCVAE, digits: data.Split
 ) -> None:
     many = data.Split(digits.images.repeat(12, 1, 1), digits.labels.repeat(12))
-    assert len(many) > evaluation.CHUNK
+    assert len(many) > chunks.CHUNK
     once, often = (evaluation.elbo(model, split) for split in (digits, many))
     assert often.negative_elbo == pytest.approx(once.negative_elbo, abs=once.standard_error)
     assert often.standard_error == pytest.approx(once.standard_error / math.sqrt(12), rel=0.1)
@@ -231,7 +232,7 @@ def test_the_nll_does_not_depend_on_what_else_is_asked_or_on_the_chunk(
     alone = evaluation.negative_log_likelihood(model, digits, (20,), seed=4)[20]
     beside = evaluation.negative_log_likelihood(model, digits, (1, 4, 20), seed=4)[20]
     assert alone == beside
-    monkeypatch.setattr(evaluation, "CHUNK", 7)  # one image at a time
+    monkeypatch.setattr(evaluation.likelihood, "CHUNK", 7)  # one image at a time
     chunked = evaluation.negative_log_likelihood(model, digits, (20,), seed=4)[20]
     assert chunked.value == pytest.approx(alone.value, abs=0.2)
 

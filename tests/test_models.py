@@ -246,7 +246,7 @@ def test_the_config_of_a_default_model_is_complete(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "config", "error", "message"),
     [
-        ("gan", {}, ValueError, r"name must be one of 'vae', .*got 'gan'"),
+        ("flow", {}, ValueError, r"name must be one of 'vae', .*got 'flow'"),
         ("vae", {"latent_dim": 0}, ValueError, r"latent_dim must be .*>= 1, got 0"),
         ("vae", {"width": -1}, ValueError, r"width must be .*>= 1, got -1"),
         ("vae", {"width": 8.0}, TypeError, r"width must be a whole number.*8\.0 \(float\)"),
@@ -259,6 +259,9 @@ def test_the_config_of_a_default_model_is_complete(name: str) -> None:
             ValueError,
             r"label_in must be one of 'both', 'generation', got 'recognition'",
         ),
+        ("gan", {"latent_dim": 0}, ValueError, r"latent_dim must be .*>= 1, got 0"),
+        ("cgan", {"width": 1}, ValueError, r"width must be .*>= 2, got 1"),
+        ("cgan", {"hidden": 1}, ValueError, r"hidden must be .*>= 2, got 1"),
         ("conv_cvae", {"latent_dim": 0}, ValueError, r"latent_dim must be .*>= 1, got 0"),
         ("conv_cvae", {"width": 1}, ValueError, r"width must be .*>= 2, got 1"),
         ("conv_cvae", {"hidden": 0}, ValueError, r"hidden must be .*>= 1, got 0"),

@@ -1,4 +1,4 @@
-"""The object behind every autoencoder of the series: three networks and a condition."""
+"""The objects behind every model of the series: networks and a condition."""
 
 from __future__ import annotations
 
@@ -16,24 +16,22 @@ def one_hot_labels(labels: Tensor, dtype: torch.dtype) -> Tensor:
     return nn.functional.one_hot(labels, NUM_CLASSES).to(dtype)
 
 
-class ConditionalVAE(nn.Module):
-    """p(x, z | c) = p(z | c) p(x | z, c), with an approximate posterior q(z | x, c).
+class ConditionalGenerator(nn.Module):
+    """p(x, z | c) = p(z | c) p(x | z, c): what draws images, in every model of the series.
 
     Sohn, Lee & Yan (2015) name the parts; a subclass builds them:
 
-        recognition_net(x, c)   -> Gaussian q(z | x, c)
         prior_net(c)            -> Gaussian p(z | c)
-        generation_net(z, c)    -> logits of the Bernoulli p(x | z, c), (B, 28, 28)
+        generation_net(z, c)    -> logits of the images, (B, 28, 28)
 
-    with x of shape (B, 28, 28) in [0, 1], z (B, latent_dim), and a condition c that is made of
-    what the model is given: labels (B,) -> c (B, 10), or (B, 0) for a model that does not listen.
-    A model that is given something else overrides the four methods that follow.
+    with z of shape (B, latent_dim), and a condition c that is made of what the model is given:
+    labels (B,) -> c (B, 10), or (B, 0) for a model that does not listen. A model that is given
+    something else overrides the three methods that follow.
     """
 
     name: ClassVar[str]  # what checkpoints and the command line call the model
     latent_dim: int
     config: dict[str, Any]  # the constructor's arguments: with the name, they rebuild the model
-    recognition_net: nn.Module
     prior_net: nn.Module
     generation_net: nn.Module
 
@@ -45,24 +43,9 @@ class ConditionalVAE(nn.Module):
         """Turn what is given, labels (B,) int64, into the condition c, (B, C)."""
         raise NotImplementedError
 
-    def counted(self, c: Tensor) -> Tensor | None:
-        """Return 1 for each pixel (B, 28, 28) that the likelihood counts, else 0; None is all."""
-        return None
-
     def paint(self, logits: Tensor, c: Tensor) -> Tensor:
         """Turn the logits into images, both (B, 28, 28): here the ink probabilities."""
         return torch.sigmoid(logits)
-
-    def recognize(self, x: Tensor, given: Tensor) -> Gaussian:
-        """Return q(z | x, c), the codes that could have produced these images (B, 28, 28).
-
-        Raises:
-            ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
-        """
-        check_unit_images("x", x)
-        self.check_given(given, len(x))
-        result: Gaussian = self.recognition_net(x, self.condition(given))
-        return result
 
     def generate(self, z: Tensor, given: Tensor) -> Tensor:
         """Return the images (B, 28, 28) of the codes z (B, latent_dim), as ink probabilities.
@@ -87,6 +70,33 @@ class ConditionalVAE(nn.Module):
         self.check_given(given)
         prior: Gaussian = self.prior_net(self.condition(given))
         return self.generate(prior.sample(generator), given)
+
+
+class ConditionalVAE(ConditionalGenerator):
+    """A generator with an approximate posterior q(z | x, c): three networks and a condition.
+
+        recognition_net(x, c)   -> Gaussian q(z | x, c)
+
+    with x of shape (B, 28, 28) in [0, 1]. The generator's logits are those of the Bernoulli
+    p(x | z, c).
+    """
+
+    recognition_net: nn.Module
+
+    def counted(self, c: Tensor) -> Tensor | None:
+        """Return 1 for each pixel (B, 28, 28) that the likelihood counts, else 0; None is all."""
+        return None
+
+    def recognize(self, x: Tensor, given: Tensor) -> Gaussian:
+        """Return q(z | x, c), the codes that could have produced these images (B, 28, 28).
+
+        Raises:
+            ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
+        """
+        check_unit_images("x", x)
+        self.check_given(given, len(x))
+        result: Gaussian = self.recognition_net(x, self.condition(given))
+        return result
 
     def reconstruct(self, x: Tensor, given: Tensor) -> Tensor:
         """Return the images (B, 28, 28) at the mean of q(z | x, c)."""

@@ -1,0 +1,158 @@
+"""What an image costs a model, in nats: the ELBO and the importance-weighted estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cvae_utils.checks import check_at_least
+from cvae_utils.data import Split, fixed_binarization, to_unit
+from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
+from cvae_utils.evaluation.estimates import Estimate, mean_and_error
+from cvae_utils.masks import hide
+from cvae_utils.models import ConditionalVAE, InpaintingCVAE
+from cvae_utils.objectives import elbo_terms, importance_weighted_bound, log_importance_weights
+
+
+class Elbo(NamedTuple):
+    """The ELBO's two costs on a whole split, in nats per image; lower is better.
+
+    Attributes:
+        negative_elbo: reconstruction + kl.
+        reconstruction: mean of -log p(x | z, c).
+        kl: mean of KL(q(z | x, c) || p(z | c)).
+        standard_error: of `negative_elbo`, over the images.
+    """
+
+    negative_elbo: float
+    reconstruction: float
+    kl: float
+    standard_error: float
+
+
+@torch.no_grad()
+def elbo(model: ConditionalVAE, split: Split, seed: int = 0) -> Elbo:
+    """Measure the ELBO on a split that is binarized by sampling with a fixed seed.
+
+    Args:
+        model: any autoencoder of the series.
+        split: uint8 images and labels.
+        seed: decides the binarization (the same on every machine) and the one draw of z.
+    """
+    model.eval()
+    device = device_of(model)
+    noise = noise_source(device, seed)
+    x = fixed_binarization(split.images, seed)
+    costs = [
+        torch.stack(elbo_terms(model, part.to(device), labels.to(device), noise))
+        for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
+    ]
+    reconstruction, kl = torch.cat(costs, dim=1).double().cpu()
+    total, error = mean_and_error(reconstruction + kl)
+    return Elbo(total, reconstruction.mean().item(), kl.mean().item(), error)
+
+
+def negative_log_likelihood(
+    model: ConditionalVAE, split: Split, samples: Sequence[int] = (500,), seed: int = 0
+) -> dict[int, Estimate]:
+    """Estimate -log p(x | c) by importance sampling from q(z | x, c) (Burda et al. 2016).
+
+    The estimate is too high rather than too low.
+
+    Args:
+        model: any autoencoder of the series.
+        split: uint8 images and labels; binarized by sampling with a fixed seed, as in `elbo`.
+        samples: how many codes per image an estimate may use; each divides the largest. All
+            estimates share the largest number of codes: a smaller one is the mean over all its
+            groups, so that the estimates differ in tightness and not in luck.
+        seed: decides the binarization and the codes.
+
+    Returns:
+        Number of samples -> estimate.
+
+    Raises:
+        ValueError: no number of samples, or one that does not divide the largest.
+    """
+    x = fixed_binarization(split.images, seed)
+    return _estimate(model, x, split.labels, samples, seed, "recognition")
+
+
+def hole_nll(
+    model: InpaintingCVAE,
+    split: Split,
+    mask: Tensor,
+    samples: Sequence[int] = (100,),
+    seed: int = 0,
+    proposal: str = "recognition",
+) -> dict[int, Estimate]:
+    """Estimate -log p(hidden pixels | visible ones), the conditional log-likelihood of a hole.
+
+    The protocol of Sohn et al. (2015): grey values are taken as Bernoulli probabilities, and only
+    hidden pixels count.
+
+    Args:
+        model: an inpainting model.
+        split: uint8 images.
+        mask: (28, 28), 1 where visible.
+        samples: how many codes per image an estimate may use; see `negative_log_likelihood`.
+        seed: decides the codes.
+        proposal: `"recognition"` for importance sampling, `"prior"` for plain Monte Carlo.
+
+    Returns:
+        Number of samples -> estimate.
+
+    Raises:
+        ValueError: as `negative_log_likelihood`, or something that is no mask.
+    """
+    x = to_unit(split.images)
+    return _estimate(model, x, hide(x, mask), samples, seed, proposal)
+
+
+@torch.no_grad()
+def _estimate(
+    model: ConditionalVAE,
+    x: Tensor,
+    given: Tensor,
+    samples: Sequence[int],
+    seed: int,
+    proposal: str,
+) -> dict[int, Estimate]:
+    if not samples:
+        raise ValueError("samples must name one or more numbers of codes, got none")
+    for count in samples:
+        check_at_least("samples", count, 1)
+        if max(samples) % count:
+            raise ValueError(f"samples must each divide the largest, {max(samples)}, got {count}")
+    model.eval()
+    device = device_of(model)
+    noise = noise_source(device, seed)
+    images_at_once = max(1, CHUNK // max(samples))
+    bounds: dict[int, list[Tensor]] = {count: [] for count in samples}
+    for part, told in zip(x.split(images_at_once), given.split(images_at_once), strict=True):
+        log_weights = log_importance_weights(
+            model, part.to(device), told.to(device), max(samples), noise, proposal=proposal
+        )
+        for count, rows in bounds.items():
+            groups = log_weights.view(len(part), -1, count)  # (B, K) -> (B, K / count, count)
+            rows.append(importance_weighted_bound(groups).mean(1))
+    return {count: mean_and_error(-torch.cat(rows)) for count, rows in bounds.items()}
+
+
+@torch.no_grad()
+def reconstruction_error(model: ConditionalVAE, split: Split) -> Estimate:
+    """Measure how far images are from what the model makes of them, at the mean of q(z | x, c).
+
+    Returns:
+        The squared error summed over the pixels of an image, mean over the split. The images are
+        grey, as they are: nothing here is random.
+    """
+    model.eval()
+    device = device_of(model)
+    errors = []
+    for images, labels in zip(split.images.split(CHUNK), split.labels.split(CHUNK), strict=True):
+        x = to_unit(images.to(device))
+        errors.append((model.reconstruct(x, labels.to(device)) - x).square().flatten(1).sum(1))
+    return mean_and_error(torch.cat(errors))

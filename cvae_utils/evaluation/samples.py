@@ -1,0 +1,292 @@
+"""What generated digits are worth: read as asked, like real ones, varied, not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cvae_utils.checks import NUM_CLASSES, check_at_least, check_labels, check_unit_images
+from cvae_utils.data import Split, to_unit
+from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
+from cvae_utils.evaluation.estimates import Estimate, Share, mean_and_error, share_read, wilson
+from cvae_utils.models import Classifier, ConditionalGenerator
+
+NEIGHBOURS = 5  # k of density and coverage, as in Naeem et al. (2020)
+REPEATS = 20  # of the bootstrap
+LOOKED_UP = 100  # samples of each label whose nearest training digit is looked for
+
+
+@torch.no_grad()
+def sample_labels(
+    model: ConditionalGenerator, per_label: int, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Draw `per_label` images for each of the ten labels from the prior.
+
+    Returns:
+        Ink probabilities (10 per_label, 28, 28) and the labels asked for (10 per_label,), the
+        zeros first.
+    """
+    check_at_least("per_label", per_label, 1)
+    model.eval()
+    device = device_of(model)
+    noise = noise_source(device, seed)
+    labels = torch.arange(NUM_CLASSES, device=device).repeat_interleave(per_label)
+    images = torch.cat([model.sample(part, noise) for part in labels.split(CHUNK)])
+    return images, labels
+
+
+def label_faithfulness(
+    model: ConditionalGenerator, classifier: Classifier, per_label: int = 1000, seed: int = 0
+) -> Share:
+    """Measure how often the classifier reads a sample as the label that was asked for.
+
+    For a model that does not know labels this is about 10 %, by chance.
+    """
+    return share_read(classifier, *sample_labels(model, per_label, seed))
+
+
+@torch.no_grad()
+def features(judge: Classifier, images: Tensor) -> Tensor:
+    """Return what the judge's last hidden layer makes of images (N, 28, 28), (N, 128).
+
+    They are moved to the judge's device; the features stay on the CPU.
+    """
+    judge.eval()
+    device = device_of(judge)
+    parts = [judge.features(part.to(device).unsqueeze(1)).cpu() for part in images.split(CHUNK)]
+    return torch.cat(parts)
+
+
+def frechet_distance(real: Tensor, drawn: Tensor) -> float:
+    """Return the Fréchet distance of two sets of features (N, F) and (M, F).
+
+    Squared, and between the two Gaussians of the sets' means and covariances (Heusel et al. 2017).
+    Usually the features are those of Inception on photographs; those of a network that reads
+    digits tell digits apart. The fewer examples, the higher: compare sets of the same size.
+
+    Raises:
+        ValueError: features of unequal or no width, or fewer than two examples in a set.
+    """
+    _check_features("real", real)
+    _check_features("drawn", drawn, real.shape[1])
+    # Slow to import, and rarely needed.
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    as_they_are = nn.Identity()
+    as_they_are.num_features = real.shape[1]  # type: ignore[assignment]
+    metric = FrechetInceptionDistance(feature=as_they_are)
+    metric.update(real, real=True)
+    metric.update(drawn, real=False)
+    distance: float = metric.compute().item()
+    return max(0.0, distance)  # rounding may leave it just below
+
+
+class Diversity(NamedTuple):
+    """Density and coverage (Naeem et al. 2020) of drawn among real features.
+
+    Attributes:
+        density: (M,) for each drawn example the number of real neighbourhoods that it lies in,
+            divided by k. Its mean is about 1 for real data, and above 1 for a model that keeps to
+            the crowded middle.
+        covered: (N,) bool, for each real example whether a drawn one lies in its neighbourhood.
+            The share of them is the coverage, at most 1; one perfect digit covers hardly any.
+    """
+
+    density: Tensor
+    covered: Tensor
+
+
+def neighbourhoods(real: Tensor, k: int = NEIGHBOURS) -> Tensor:
+    """Return the distance of each example (N, F) to its k-th nearest neighbour, (N,).
+
+    Raises:
+        ValueError: no more than k examples, or k below 1.
+    """
+    check_at_least("k", k, 1)
+    _check_features("real", real)
+    if len(real) <= k:
+        raise ValueError(f"real must hold more than k = {k} examples, got {len(real)}")
+    # The nearest of all is the example itself.
+    radii = [torch.cdist(part, real).kthvalue(k + 1, dim=1).values for part in real.split(CHUNK)]
+    return torch.cat(radii)
+
+
+def density_and_coverage(
+    real: Tensor, radii: Tensor, drawn: Tensor, k: int = NEIGHBOURS
+) -> Diversity:
+    """Find which drawn examples (M, F) lie in the neighbourhoods of which real ones (N, F).
+
+    Args:
+        real: features of real digits.
+        radii: of their neighbourhoods, as `neighbourhoods` returns them.
+        drawn: features of the digits to be measured.
+        k: what the radii were computed with.
+    """
+    _check_features("drawn", drawn, real.shape[1])
+    if radii.shape != real.shape[:1]:
+        raise ValueError(f"radii must be one for each of {len(real)}, got {tuple(radii.shape)}")
+    density, covered = torch.zeros(len(drawn)), []
+    for part, radius in zip(real.split(CHUNK), radii.split(CHUNK), strict=True):
+        inside = torch.cdist(part, drawn) < radius[:, None]  # (N', M)
+        density += inside.sum(0)
+        covered.append(inside.any(1))
+    return Diversity(density / k, torch.cat(covered))
+
+
+class Nearest(NamedTuple):
+    """The nearest of many images, for each of some.
+
+    Attributes:
+        distance: (M,) Euclidean, in units of one full pixel.
+        position: (M,) which one.
+    """
+
+    distance: Tensor
+    position: Tensor
+
+
+def nearest(images: Tensor, among: Tensor) -> Nearest:
+    """Find for each image (M, 28, 28) the nearest one among (N, 28, 28), pixel by pixel."""
+    flat = among.flatten(1)
+    found = [torch.cdist(part, flat).min(dim=1) for part in images.flatten(1).split(CHUNK // 4)]
+    return Nearest(torch.cat([f.values for f in found]), torch.cat([f.indices for f in found]))
+
+
+class SampleScores(NamedTuple):
+    """What a set of labelled images is worth beside real ones.
+
+    Attributes:
+        faithfulness: share of images that the judge reads as the label asked for.
+        frechet: Fréchet distance to the real test digits, labels aside.
+        frechet_per_label: (10,) the same within each label; higher, for want of examples.
+        density: mean over the images, each within its label.
+        coverage: share of the real test digits that are covered by images of their label.
+        coverage_per_label: (10,) the same within each label.
+        coverage_any_label: share of the real test digits that are covered by any image.
+        nearest: median distance to the nearest training digit, over that of real test digits;
+            0 for copies, about 1 for new digits.
+    """
+
+    faithfulness: Share
+    frechet: Estimate
+    frechet_per_label: Tensor
+    density: Estimate
+    coverage: Share
+    coverage_per_label: Tensor
+    coverage_any_label: Share
+    nearest: float
+
+
+class Reference:
+    """Real digits as the judge sees them, against which generated ones are scored.
+
+    What takes time is done once, when it is first wanted: features, neighbourhoods, and the
+    distance of test digits to the nearest training digit.
+
+    Args:
+        judge: reads the digits, and makes features of them.
+        train: what the models learned from, the place to look for copies.
+        test: real digits that they have not seen.
+    """
+
+    def __init__(self, judge: Classifier, train: Split, test: Split) -> None:
+        self.judge, self.train, self.test = judge, train, test
+        self.labels = test.labels.cpu()
+
+    @cached_property
+    def features(self) -> Tensor:
+        """(N, F) of the test digits."""
+        return features(self.judge, to_unit(self.test.images))
+
+    @cached_property
+    def radii(self) -> Tensor:
+        """(N,) of the test digits' neighbourhoods, labels aside."""
+        return neighbourhoods(self.features)
+
+    @cached_property
+    def radii_within_label(self) -> Tensor:
+        """(N,) the same among the digits of one's own label."""
+        radii = torch.zeros(len(self.labels))
+        for label in range(NUM_CLASSES):
+            own = self.labels == label
+            radii[own] = neighbourhoods(self.features[own])
+        return radii
+
+    @cached_property
+    def training_images(self) -> Tensor:
+        """(N, 28, 28), where copies are looked for."""
+        return to_unit(self.train.images).cpu()
+
+    @cached_property
+    def distance(self) -> float:
+        """Median distance of a test digit to the nearest training digit."""
+        some = first_of_each_label(self.labels, LOOKED_UP)
+        return self._to_training(to_unit(self.test.images).cpu()[some])
+
+    def _to_training(self, images: Tensor) -> float:
+        return nearest(images, self.training_images).distance.median().item()
+
+    def scores(self, images: Tensor, labels: Tensor) -> SampleScores:
+        """Score images (M, 28, 28) in [0, 1] that were asked for by labels (M,).
+
+        Raises:
+            ValueError: fewer than two images of a label.
+        """
+        check_unit_images("images", images)
+        check_labels("labels", labels, len(images))
+        images, labels = images.cpu(), labels.cpu()
+        drawn = features(self.judge, images)
+        density = torch.zeros(len(images))
+        covered = torch.zeros(len(self.labels), dtype=torch.bool)
+        frechet, coverage = torch.zeros(NUM_CLASSES), torch.zeros(NUM_CLASSES)
+        for label in range(NUM_CLASSES):
+            real, asked = self.labels == label, labels == label
+            within = density_and_coverage(
+                self.features[real], self.radii_within_label[real], drawn[asked]
+            )
+            density[asked], covered[real] = within.density, within.covered
+            coverage[label] = within.covered.double().mean()
+            frechet[label] = frechet_distance(self.features[real], drawn[asked])
+        anywhere = density_and_coverage(self.features, self.radii, drawn).covered
+        some = first_of_each_label(labels, LOOKED_UP)
+        return SampleScores(
+            faithfulness=share_read(self.judge, images, labels),
+            frechet=bootstrap(lambda part: frechet_distance(self.features, part), drawn),
+            frechet_per_label=frechet,
+            density=mean_and_error(density),
+            coverage=wilson(int(covered.sum()), len(covered)),
+            coverage_per_label=coverage,
+            coverage_any_label=wilson(int(anywhere.sum()), len(anywhere)),
+            nearest=self._to_training(images[some]) / self.distance,
+        )
+
+
+def bootstrap(statistic: Callable[[Tensor], float], examples: Tensor, seed: int = 0) -> Estimate:
+    """Return a statistic of examples (N, ...) and its standard error, by drawing them anew.
+
+    Efron (1979): the spread over sets of N that are drawn from the N with replacement.
+    """
+    generator = noise_source(torch.device("cpu"), seed)
+    again = [
+        statistic(examples[torch.randint(len(examples), (len(examples),), generator=generator)])
+        for _ in range(REPEATS)
+    ]
+    return Estimate(statistic(examples), torch.tensor(again, dtype=torch.float64).std().item())
+
+
+def first_of_each_label(labels: Tensor, count: int) -> Tensor:
+    """Return where the first `count` of each label stand in labels (N,), label by label."""
+    each = [(labels == label).nonzero()[:count, 0] for label in range(NUM_CLASSES)]
+    return torch.cat(each)
+
+
+def _check_features(name: str, features: Tensor, width: int | None = None) -> None:
+    wanted = f"(N, {width or 'F'}) with N of 2 or more"
+    if features.ndim != 2 or len(features) < 2 or (width and features.shape[1] != width):
+        raise ValueError(f"{name} must be {wanted}, got {tuple(features.shape)}")
+    if not features.isfinite().all():
+        raise ValueError(f"{name} must be finite, got nan or infinity")

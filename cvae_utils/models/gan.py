@@ -1,0 +1,99 @@
+"""Notebook 05: generative adversarial networks, without labels and with them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cvae_utils.checks import NUM_CLASSES, check_at_least, check_unit_images
+from cvae_utils.models.base import ConditionalGenerator, one_hot_labels
+from cvae_utils.models.conv_cvae import ConvGenerationNet
+from cvae_utils.models.mlp import StandardNormalPrior
+
+SLOPE = 0.2  # of a leaky ReLU below zero: a unit that is off still passes gradients back
+
+
+class Discriminator(nn.Module):
+    """D(x, c): how real does an image look, for its condition? 28 -> 14 -> 7 -> 4, one logit.
+
+    The condition joins in the last layer, which has weights for every image and further ones for
+    each number of the condition: a projection (Miyato & Koyama 2018).
+    """
+
+    def __init__(self, condition_dim: int, width: int, hidden: int) -> None:
+        super().__init__()
+        self.halve = nn.Conv2d(1, width // 2, 5, stride=2, padding=2)
+        self.halve_again = nn.Conv2d(width // 2, width, 3, stride=2, padding=1)
+        self.halve_once_more = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
+        self.dense = nn.Linear(4 * 4 * 2 * width, hidden)
+        self.verdicts = nn.Linear(hidden, 1 + condition_dim)
+
+    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+        """Map x (B, 28, 28) and c (B, C) to logits (B,): above zero for "real"."""
+        h = x[:, None].contiguous(memory_format=torch.channels_last)  # (B, 1, 28, 28)
+        h = F.leaky_relu(self.halve(h), SLOPE)  # -> (B, width / 2, 14, 14)
+        h = F.leaky_relu(self.halve_again(h), SLOPE)  # -> (B, width, 7, 7)
+        h = F.leaky_relu(self.halve_once_more(h), SLOPE)  # -> (B, 2 width, 4, 4)
+        h = F.leaky_relu(self.dense(h.flatten(1)), SLOPE)  # -> (B, hidden)
+        any_label, each_label = self.verdicts(h).split([1, c.shape[1]], dim=1)  # (B, 1), (B, C)
+        logit: Tensor = any_label.squeeze(1) + (each_label * c).sum(1)  # -> (B,)
+        return logit
+
+
+class GAN(ConditionalGenerator):
+    """A generator and a discriminator that learn from each other (Goodfellow et al. 2014).
+
+    The generator has the parts that draw images in any model of the series: a prior and a
+    generation network. In place of the recognition network stands a discriminator:
+
+        discriminator_net(x, c) -> logit (B,), above zero for "real"
+
+    so there is no q(z | x, c): no reconstruction, and no bound on the likelihood.
+
+    Args:
+        latent_dim: numbers in a code.
+        width: channels at 7 x 7, in both networks.
+        hidden: units of the generation network's dense layer; the discriminator has half.
+    """
+
+    name = "gan"
+    condition_dim = 0
+    discriminator_net: nn.Module
+
+    def __init__(self, latent_dim: int = 32, width: int = 32, hidden: int = 512) -> None:
+        check_at_least("latent_dim", latent_dim, 1)
+        check_at_least("width", width, 2)
+        check_at_least("hidden", hidden, 2)
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.config = {"latent_dim": latent_dim, "width": width, "hidden": hidden}
+        self.prior_net = StandardNormalPrior(latent_dim)
+        self.generation_net = ConvGenerationNet(self.condition_dim, width, hidden, latent_dim)
+        self.discriminator_net = Discriminator(self.condition_dim, width, hidden // 2)
+        self.to(memory_format=torch.channels_last)
+
+    def condition(self, labels: Tensor) -> Tensor:
+        """Return an empty condition, (B, 0)."""
+        return next(self.parameters()).new_empty(len(labels), 0)
+
+    def discriminate(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Return how probably real the discriminator finds images (B, 28, 28), (B,) in (0, 1).
+
+        Raises:
+            ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
+        """
+        check_unit_images("x", x)
+        self.check_given(labels, len(x))
+        return torch.sigmoid(self.discriminator_net(x, self.condition(labels)))
+
+
+class CGAN(GAN):
+    """The conditional GAN (Mirza & Osindero 2014): both networks are told the label."""
+
+    name = "cgan"
+    condition_dim = NUM_CLASSES
+
+    def condition(self, labels: Tensor) -> Tensor:
+        """Return one-hot labels, (B,) -> (B, 10)."""
+        return one_hot_labels(labels, next(self.parameters()).dtype)

@@ -1,0 +1,213 @@
+"""What generated digits are worth, on cases whose answer is known, and against other libraries."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm  # type: ignore[import-untyped]
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from cvae_utils import checkpoints, data, evaluation
+from cvae_utils.evaluation import Reference, SampleScores
+from cvae_utils.evaluation.samples import bootstrap, first_of_each_label
+from cvae_utils.models import Classifier
+
+PER_LABEL = 50
+
+
+def balanced(split: data.Split, count: int) -> data.Split:
+    some = first_of_each_label(split.labels, count)
+    return data.Split(split.images[some], split.labels[some])
+
+
+@pytest.fixture(scope="module")
+def judge() -> Classifier:
+    return checkpoints.load_classifier()
+
+
+@pytest.fixture(scope="module")
+def halves() -> tuple[data.Split, data.Split]:
+    mnist = data.load(download=False)
+    return balanced(mnist.train, PER_LABEL), balanced(mnist.test, PER_LABEL)
+
+
+@pytest.fixture(scope="module")
+def reference(judge: Classifier, halves: tuple[data.Split, data.Split]) -> Reference:
+    return Reference(judge, *halves)
+
+
+@pytest.fixture(scope="module")
+def real(reference: Reference) -> SampleScores:
+    """The score of the reference itself."""
+    return reference.scores(data.to_unit(reference.test.images), reference.test.labels)
+
+
+@pytest.fixture(scope="module")
+def copied(reference: Reference) -> SampleScores:
+    """The score of a model that hands out training digits."""
+    return reference.scores(data.to_unit(reference.train.images), reference.train.labels)
+
+
+def features_of_two_gaussians() -> tuple[Tensor, Tensor]:
+    noise = torch.Generator().manual_seed(0)
+    mix = torch.randn(2, 6, 6, generator=noise)
+    one, two = torch.randn(2, 400, 6, generator=noise)
+    return one @ mix[0], two @ mix[1] + 0.5
+
+
+# ---------------------------------------------------------------- against other libraries
+
+
+def test_the_frechet_distance_is_the_formula_with_scipys_matrix_square_root() -> None:
+    one, two = (part.double().numpy() for part in features_of_two_gaussians())
+    c1, c2 = np.cov(one, rowvar=False), np.cov(two, rowvar=False)
+    apart = one.mean(0) - two.mean(0)
+    expected = apart @ apart + np.trace(c1 + c2 - 2 * sqrtm(c1 @ c2).real)
+    measured = evaluation.frechet_distance(*features_of_two_gaussians())
+    assert measured == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_frechet_distance_of_shifted_features_is_the_squared_shift() -> None:
+    one, _ = features_of_two_gaussians()
+    assert evaluation.frechet_distance(one, one) == pytest.approx(0, abs=1e-3)
+    assert evaluation.frechet_distance(one, one + 2) == pytest.approx(6 * 4, rel=1e-3)
+
+
+def test_density_and_coverage_are_those_of_a_search_by_scikit_learn() -> None:
+    one, two = features_of_two_gaussians()
+    two = two[:70]
+    search = NearestNeighbors(n_neighbors=4).fit(one.numpy())
+    radii = search.kneighbors(one.numpy())[0][:, 3]  # the first is the point itself
+    assert np.allclose(evaluation.neighbourhoods(one, k=3), radii, atol=1e-4)
+    inside = np.linalg.norm(one.numpy()[:, None] - two.numpy()[None], axis=2) < radii[:, None]
+    assert 0 < inside.any(1).mean() < 1  # or this would be no test
+    found = evaluation.density_and_coverage(one, torch.from_numpy(radii), two, k=3)
+    assert np.allclose(found.density, inside.sum(0) / 3)
+    assert np.array_equal(found.covered, inside.any(1))
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = features_of_two_gaussians()
+    radii = evaluation.neighbourhoods(one)
+    whole = evaluation.density_and_coverage(one, radii, two)
+    images = torch.rand(2, 30, 28, 28, generator=torch.Generator().manual_seed(0))
+    near = evaluation.nearest(*images)
+    monkeypatch.setattr(evaluation.samples, "CHUNK", 28)
+    assert torch.allclose(evaluation.neighbourhoods(one), radii)
+    parts = evaluation.density_and_coverage(one, radii, two)
+    assert torch.equal(parts.density, whole.density)
+    assert torch.equal(parts.covered, whole.covered)
+    assert torch.equal(evaluation.nearest(*images).position, near.position)
+
+
+def test_the_nearest_image_is_found_with_its_distance() -> None:
+    images = torch.rand(40, 28, 28, generator=torch.Generator().manual_seed(0))
+    changed = images[[31, 4]].clone()
+    changed[0, 5, 5] += 0.25
+    found = evaluation.nearest(changed, images)
+    assert found.position.tolist() == [31, 4]
+    assert found.distance[0].item() == pytest.approx(0.25, abs=1e-2)
+    assert found.distance[1].item() == pytest.approx(0, abs=1e-2)
+
+
+def test_the_bootstrap_error_of_a_mean_is_the_standard_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation.samples, "REPEATS", 400)
+    values = torch.randn(900, generator=torch.Generator().manual_seed(0))
+    estimate = bootstrap(lambda part: part.mean().item(), values)
+    assert estimate.value == pytest.approx(values.mean().item())
+    assert estimate.standard_error == pytest.approx(values.std().item() / 30, rel=0.15)
+
+
+# ---------------------------------------------------------------- known answers
+
+
+def test_real_digits_against_themselves(real: SampleScores, reference: Reference) -> None:
+    assert real.frechet.value == pytest.approx(0, abs=1e-2)
+    assert real.coverage.value == real.coverage_any_label.value == 1
+    assert real.nearest == pytest.approx(1)
+    # Each digit lies in its own neighbourhood and in k others, more or less.
+    assert 1 < real.density.value < 1.5
+    correct = evaluation.accuracy(reference.judge, reference.test)
+    assert real.faithfulness == correct
+
+
+def test_training_digits_that_are_handed_out_are_found_to_be_copies(
+    copied: SampleScores, real: SampleScores
+) -> None:
+    assert copied.nearest == pytest.approx(0, abs=1e-2)
+    assert copied.faithfulness.value > 0.97
+    # They are real digits, but others: the floor of what a perfect model reaches.
+    assert 0.6 < copied.coverage.value < 1
+    assert copied.frechet.value > real.frechet.value
+    assert copied.frechet_per_label.shape == copied.coverage_per_label.shape == (10,)
+
+
+def test_noise_is_read_by_chance_and_covers_nothing(reference: Reference) -> None:
+    labels = reference.test.labels
+    noise = torch.rand(len(labels), 28, 28, generator=torch.Generator().manual_seed(0))
+    scores = reference.scores(noise, labels)
+    assert scores.faithfulness.value < 0.2
+    assert scores.coverage.value < 0.01
+    assert scores.coverage_any_label.value < 0.01
+    assert scores.density.value < 0.01
+    assert scores.nearest > 1.5
+
+
+def test_shuffled_labels_are_seen_within_labels_alone(
+    reference: Reference, copied: SampleScores
+) -> None:
+    train = reference.train
+    scores = reference.scores(data.to_unit(train.images), train.labels.roll(PER_LABEL))
+    assert scores.faithfulness.value < 0.03  # every digit is asked for as its neighbour
+    assert scores.coverage.value < 0.1
+    assert scores.coverage_any_label == copied.coverage_any_label
+    assert scores.frechet.value == pytest.approx(copied.frechet.value, rel=1e-3)
+    assert (scores.frechet_per_label > 2 * copied.frechet_per_label).all()
+
+
+def test_one_perfect_digit_of_each_label_does_not_win(
+    reference: Reference, copied: SampleScores
+) -> None:
+    first = first_of_each_label(reference.train.labels, 1).repeat_interleave(PER_LABEL)
+    images = data.to_unit(reference.train.images)[first]
+    scores = reference.scores(images, reference.train.labels[first])
+    assert scores.faithfulness.value >= 0.9  # each read as asked
+    assert scores.coverage.value < 0.4 * copied.coverage.value
+    assert scores.frechet.value > 2 * copied.frechet.value
+
+
+def test_scores_have_a_figure_for_every_name(real: SampleScores) -> None:
+    figures = evaluation.report.sample_figures(real)
+    assert all(math.isfinite(value) for value in figures.values())
+    assert figures["coverage_low"] < figures["coverage"] <= figures["coverage_high"]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_features_that_do_not_fit_are_refused() -> None:
+    one, two = features_of_two_gaussians()
+    with pytest.raises(ValueError, match=r"drawn must be \(N, 6\) .* got \(400, 5\)"):
+        evaluation.frechet_distance(one, two[:, :5])
+    with pytest.raises(ValueError, match=r"real must be \(N, F\) .* got \(1, 6\)"):
+        evaluation.frechet_distance(one[:1], two)
+    with pytest.raises(ValueError, match="drawn must be finite"):
+        evaluation.frechet_distance(one, two / 0)
+    with pytest.raises(ValueError, match="real must hold more than k = 5 examples, got 5"):
+        evaluation.neighbourhoods(one[:5])
+    with pytest.raises(ValueError, match=r"radii must be one for each of 400, got \(3,\)"):
+        evaluation.density_and_coverage(one, torch.ones(3), two)
+
+
+def test_images_that_are_none_are_refused(reference: Reference) -> None:
+    labels = reference.test.labels
+    with pytest.raises(ValueError, match="images"):
+        reference.scores(torch.full((len(labels), 28, 28), 2.0), labels)
+    with pytest.raises(ValueError, match="labels"):
+        reference.scores(torch.zeros(len(labels), 28, 28), labels[:-1])
