@@ -1,6 +1,7 @@
 # make lab    opens JupyterLab on the series       make test   runs every test, notebooks included
 # make run    executes the series without a screen make lint   ruff and the type checker
 # make bench  measurements to repeat               make lock   renews the tested versions
+# make results  the comparison of all models anew, into docs/ and the README
 # make refresh  executes the notebooks in place, before a commit
 PYTHON ?= python3
 ARGS ?=
@@ -12,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 # The venv's own kernel comes before one of the same name in the user's home.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: lab test run refresh lint bench lock clean
+.PHONY: lab test run refresh results lint bench lock clean
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
@@ -42,6 +43,12 @@ run: $(INSTALLED)
 refresh: $(INSTALLED)
 	$(EXECUTE) --inplace $(NOTEBOOKS)
 	$(TIDY) $(NOTEBOOKS)
+
+results: $(INSTALLED)
+	$(BIN)/python -m cvae_utils evaluate --all --out docs
+	for table in comparison holes; do \
+	    sed -i -e "/^<!-- $$table -->/,/^<!-- end -->/{//!d}" \
+	        -e "/^<!-- $$table -->/r docs/$$table.md" README.md; done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

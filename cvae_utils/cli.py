@@ -279,11 +279,11 @@ def _evaluate(options: argparse.Namespace) -> int:
             _warn(name, provenance, dataset)
         _print(dataset, rows, as_json=options.json)
     if options.all:
-        for name in evaluation.COMPARED:
-            _warn(name, checkpoints.load(name)[1], dataset)
         compared = evaluation.compare(
             reference, dataset, options.seed, samples, device, progress=True
         )
+        for name in evaluation.models_in(compared):
+            _warn(name, checkpoints.load(name)[1], dataset)
         _write_tables(options.out, {"comparison": compared, "holes": evaluation.recorded_holes()})
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import csv
 import io
 import json
 import math
@@ -26,7 +27,7 @@ from scipy.stats import binomtest  # type: ignore[import-untyped]
 
 from cvae_utils import checkpoints, data, evaluation, masks, objectives, training
 from cvae_utils.cli import main
-from cvae_utils.models import MODELS, Classifier, InpaintingCVAE, LabelCVAE, build
+from cvae_utils.models import CGAN, MODELS, Classifier, InpaintingCVAE, LabelCVAE, build
 
 SMALL = ["--epochs", "1", "--width", "16", "--batch-size", "200", "--device", "cpu"]
 Captured = pytest.CaptureFixture[str]
@@ -145,6 +146,51 @@ def test_train_and_evaluate_an_inpainting_model(tmp_path: Path, capsys: Captured
     best = [figures[f"best_of_{number}_quadrants-3"] for number in (1, 10, 100)]
     assert best == sorted(best, reverse=True)
     assert figures["read_original_quadrants-3"] > figures["read_unfilled_quadrants-3"] > 0.1
+
+
+def test_train_and_evaluate_a_cgan(tmp_path: Path, capsys: Captured) -> None:
+    path = tmp_path / "cgan.safetensors"
+    words = ["train", "cgan", "--out", str(path), "--epochs", "1", "--batch-size", "500"]
+    words += ["--width", "4", "--hidden", "8", "--latent-dim", "2", "--device", "cpu"]
+    assert main([*words, "--penalty", "0.5"]) == 0
+    model, provenance = checkpoints.load_gan(path), checkpoints.load(path)[1]
+    assert isinstance(model, CGAN)
+    assert provenance.training["penalty"] == 0.5
+    metrics = provenance.metrics
+    assert metrics["faithfulness_low"] <= metrics["faithfulness"] < 0.5  # it has learned little
+    assert metrics["coverage"] < 0.2
+    assert metrics["frechet"] > 0
+    assert "negative_elbo" not in metrics
+    capsys.readouterr()
+    assert main(["evaluate", str(path), "--json", "--device", "cpu"]) == 0
+    (figures,) = json.loads(capsys.readouterr().out)["figures"].values()
+    assert figures == pytest.approx(metrics, abs=2e-3)
+
+
+def test_evaluate_all_writes_the_comparison_as_csv_and_markdown(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, dataset: data.Dataset
+) -> None:
+    monkeypatch.setattr(evaluation.report, "COMPARED", {"vae": "VAE", "cgan": "conditional GAN"})
+    words = ["evaluate", "--all", "--importance-samples", "2", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "new")]) == 0
+    captured = capsys.readouterr()
+    files = sorted(file.name for file in (tmp_path / "new").iterdir())
+    assert files == ["comparison.csv", "comparison.md", "holes.csv", "holes.md"]
+    with (tmp_path / "new" / "comparison.csv").open() as file:
+        rows = {row["model"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["vae", "cgan", "real training digits", "real test digits"]
+    assert float(rows["vae"]["nll"]) < float(rows["vae"]["negative_elbo"])
+    assert rows["cgan"]["negative_elbo"] == ""
+    assert float(rows["cgan"]["faithfulness"]) > 0.9
+    assert float(rows["real test digits"]["coverage"]) == 1
+    assert float(rows["real training digits"]["nearest"]) == pytest.approx(0, abs=0.01)
+    table = (tmp_path / "new" / "comparison.md").read_text()
+    assert table in captured.out
+    assert [line.split("|")[1].strip() for line in table.splitlines()] == [
+        "model", ":---------------------", "VAE", "conditional GAN", "real training digits",
+        "real test digits",
+    ]  # fmt: skip
+    assert ("no test figure" in captured.err) is not dataset.complete
 
 
 def test_half_rounds_the_weights_and_halves_the_file(tmp_path: Path) -> None:

@@ -203,6 +203,11 @@ def compare(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
+def models_in(compared: pd.DataFrame) -> list[str]:
+    """Return the rows of `compare` that are models: all but the real digits."""
+    return [name for name in compared.index if name not in (REAL_TRAIN, REAL_TEST)]
+
+
 def readable(compared: pd.DataFrame) -> pd.DataFrame:
     """Return what `compare` returned as text, rounded to what its intervals allow.
 
@@ -212,6 +217,7 @@ def readable(compared: pd.DataFrame) -> pd.DataFrame:
 
     titles = [COMPARED.get(name, name) for name in compared.index]
     columns = {
+        "weights": [name if name in models_in(compared) else "" for name in compared.index],
         "−ELBO": _plus_minus(compared, "negative_elbo", "standard_error", 1),
         "−log p": _plus_minus(compared, "nll", "nll_error", 1),
         "squared error": _plus_minus(compared, "squared_error", "squared_error_error", 1),

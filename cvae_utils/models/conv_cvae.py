@@ -71,24 +71,24 @@ class ConvRecognitionNet(ConvGaussian):
 
 
 class ConvGenerationNet(nn.Module):
-    """p(x | z, c): code and condition in, one logit per pixel out.
+    """p(x | z, c): code and label in, one logit per pixel out.
 
-    The condition, a label, joins before the dense layer, which turns it into planes at 7 x 7 that
-    need not be constant.
+    The label joins before the dense layer, which turns it into planes at 7 x 7 that need not be
+    constant.
     """
 
-    def __init__(self, condition_dim: int, width: int, hidden: int, latent_dim: int) -> None:
+    def __init__(self, width: int, hidden: int, latent_dim: int) -> None:
         super().__init__()
         self.width = width
-        self.dense = mlp([latent_dim + condition_dim, hidden, SIDE * SIDE * width])
+        self.dense = mlp([latent_dim + NUM_CLASSES, hidden, SIDE * SIDE * width])
         self.block = Residual(width)
         self.to_14 = nn.Conv2d(width, 4 * (width // 2), 3, padding=1)
         self.smooth = nn.Conv2d(width // 2, width // 2, 3, padding=1)
         self.to_28 = nn.Conv2d(width // 2, 4, 3, padding=1)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """Map z (B, latent_dim) and c (B, C) to logits (B, 28, 28)."""
-        h = self.dense(torch.cat([z, c], dim=1))  # (B, latent_dim + C) -> (B, 49 width)
+        """Map z (B, latent_dim) and c (B, 10) to logits (B, 28, 28)."""
+        h = self.dense(torch.cat([z, c], dim=1))  # (B, latent_dim + 10) -> (B, 49 width)
         h = h.view(-1, self.width, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
         h = self.to_14(F.silu(self.block(h)))  # (B, width, 7, 7) -> (B, 2 width, 7, 7)
         h = F.pixel_shuffle(h, 2)  # sub-pixel upsampling -> (B, width / 2, 14, 14)
@@ -117,7 +117,7 @@ class ConvCVAE(ConditionalVAE):
         self.config = {"latent_dim": latent_dim, "width": width, "hidden": hidden}
         self.recognition_net = ConvRecognitionNet(width, hidden, latent_dim)
         self.prior_net = StandardNormalPrior(latent_dim)
-        self.generation_net = ConvGenerationNet(NUM_CLASSES, width, hidden, latent_dim)
+        self.generation_net = ConvGenerationNet(width, hidden, latent_dim)
         self.to(memory_format=torch.channels_last)
 
     def condition(self, labels: Tensor) -> Tensor:

@@ -8,10 +8,50 @@ from torch.nn import functional as F
 
 from cvae_utils.checks import NUM_CLASSES, check_at_least, check_unit_images
 from cvae_utils.models.base import ConditionalGenerator, one_hot_labels
-from cvae_utils.models.conv_cvae import ConvGenerationNet
+from cvae_utils.models.conv_cvae import SIDE
 from cvae_utils.models.mlp import StandardNormalPrior
 
 SLOPE = 0.2  # of a leaky ReLU below zero: a unit that is off still passes gradients back
+
+
+class AdversarialGenerationNet(nn.Module):
+    """Code and condition in, one logit per pixel out, normalized at every step.
+
+    Much as the generation network of notebook 03. But its only teacher is a discriminator, which
+    has little to say once an ink probability is stuck at 0: batch normalization keeps a young
+    network from getting there (Radford et al. 2016).
+    """
+
+    def __init__(self, condition_dim: int, width: int, hidden: int, latent_dim: int) -> None:
+        super().__init__()
+        self.width = width
+        self.dense = nn.Sequential(
+            nn.Linear(latent_dim + condition_dim, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, SIDE * SIDE * width, bias=False),
+        )
+        half = width // 2
+        self.to_14 = nn.Sequential(
+            nn.BatchNorm2d(width),
+            nn.SiLU(),
+            nn.Conv2d(width, 4 * half, 3, padding=1, bias=False),
+            nn.PixelShuffle(2),  # (B, 4 half, 7, 7) -> (B, half, 14, 14)
+        )
+        self.smooth = nn.Sequential(
+            nn.BatchNorm2d(half), nn.SiLU(), nn.Conv2d(half, half, 3, padding=1, bias=False)
+        )
+        self.to_28 = nn.Sequential(
+            nn.BatchNorm2d(half), nn.SiLU(), nn.Conv2d(half, 4, 3, padding=1), nn.PixelShuffle(2)
+        )
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        """Map z (B, latent_dim) and c (B, C) to logits (B, 28, 28)."""
+        h = self.dense(torch.cat([z, c], dim=1))  # (B, latent_dim + C) -> (B, 49 width)
+        h = h.view(-1, self.width, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+        h = self.smooth(self.to_14(h))  # (B, width, 7, 7) -> (B, width / 2, 14, 14)
+        logits: Tensor = self.to_28(h).squeeze(1)  # -> (B, 1, 28, 28) -> (B, 28, 28)
+        return logits
 
 
 class Discriminator(nn.Module):
@@ -69,7 +109,9 @@ class GAN(ConditionalGenerator):
         self.latent_dim = latent_dim
         self.config = {"latent_dim": latent_dim, "width": width, "hidden": hidden}
         self.prior_net = StandardNormalPrior(latent_dim)
-        self.generation_net = ConvGenerationNet(self.condition_dim, width, hidden, latent_dim)
+        self.generation_net = AdversarialGenerationNet(
+            self.condition_dim, width, hidden, latent_dim
+        )
         self.discriminator_net = Discriminator(self.condition_dim, width, hidden // 2)
         self.to(memory_format=torch.channels_last)
 
