@@ -46,9 +46,8 @@ refresh: $(INSTALLED)
 
 results: $(INSTALLED)
 	$(BIN)/python -m cvae_utils evaluate --all --out docs
-	for table in comparison holes; do \
-	    sed -i -e "/^<!-- $$table -->/,/^<!-- end -->/{//!d}" \
-	        -e "/^<!-- $$table -->/r docs/$$table.md" README.md; done
+	sed -i -e '/^<!-- comparison -->/,/^<!-- end -->/{//!d}' \
+	    -e '/^<!-- comparison -->/r docs/comparison.md' README.md
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

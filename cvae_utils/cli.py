@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--importance-samples", type=int, default=0, metavar="K", help=IMPORTANCE_SAMPLES
     )
     train.add_argument(
-        "--penalty", type=float, default=0.2, help="on a gan's or cgan's discriminator, R1"
+        "--penalty", type=float, default=0.1, help="on a gan's or cgan's discriminator, R1"
     )
     train.add_argument(
         "--mask", choices=tuple(masks.SOURCES), default="centre",

@@ -10,11 +10,12 @@ import tomllib
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from cvae_utils import checkpoints, masks
+from cvae_utils import checkpoints, evaluation, masks
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -133,13 +134,27 @@ def test_the_page_of_the_weights_gives_their_own_commands_and_figures() -> None:
         assert all(f"{figure:.2f}" in row for figure in figures)
 
 
-def test_readme_figures_of_shipped_weights_are_those_in_their_files() -> None:
+def test_the_readmes_comparison_is_the_one_that_was_measured() -> None:
     readme = (ROOT / "README.md").read_text()
-    for name in ("vae", "label_cvae", "label_cvae_blind", "conv_cvae"):
-        _, provenance = checkpoints.load(name)
-        row = next(line for line in readme.splitlines() if f"evaluate {name}`" in line)
-        assert f"{provenance.metrics['negative_elbo']:.1f}" in row
-    assert f"{provenance.metrics['nll']:.1f}" in row  # of the conv CVAE
+    shown = (ROOT / "docs" / "comparison.md").read_text()
+    assert f"<!-- comparison -->\n{shown}<!-- end -->" in readme
+    compared = pd.read_csv(ROOT / "docs" / "comparison.csv", index_col="model")
+    assert evaluation.readable(compared).to_markdown() + "\n" == shown
+    assert evaluation.models_in(compared) == list(evaluation.COMPARED)
+    for name in evaluation.COMPARED:
+        model, provenance = checkpoints.load(name)
+        measured = compared.loc[name]
+        assert measured["parameters"] == evaluation.parameters(model)
+        assert measured["training_minutes"] == pytest.approx(
+            provenance.training["seconds"] / 60, abs=1e-3
+        )
+        # What was measured right after training, by another run.
+        recorded = provenance.metrics
+        if "negative_elbo" in recorded:
+            assert measured["negative_elbo"] == pytest.approx(recorded["negative_elbo"], abs=0.01)
+        else:
+            assert measured["faithfulness"] == pytest.approx(recorded["faithfulness"], abs=0.001)
+            assert measured["coverage"] == pytest.approx(recorded["coverage"], abs=0.002)
 
 
 def test_readme_figures_of_the_holes_are_those_in_their_files() -> None:

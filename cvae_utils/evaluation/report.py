@@ -200,7 +200,7 @@ def compare(
         some = first_of_each_label(split.labels, PER_LABEL)
         scores = reference.scores(to_unit(split.images[some]), split.labels[some])
         rows[name] = sample_figures(scores)
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model").round(4)
 
 
 def models_in(compared: pd.DataFrame) -> list[str]:

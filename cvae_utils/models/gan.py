@@ -63,17 +63,22 @@ class Discriminator(nn.Module):
 
     def __init__(self, condition_dim: int, width: int, hidden: int) -> None:
         super().__init__()
-        self.halve = nn.Conv2d(1, width // 2, 5, stride=2, padding=2)
-        self.halve_again = nn.Conv2d(width // 2, width, 3, stride=2, padding=1)
-        self.halve_once_more = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1)
-        self.dense = nn.Linear(4 * 4 * 2 * width, hidden)
+        half, twice = width // 2, 2 * width
+        self.halve = nn.Conv2d(1, half, 5, stride=2, padding=2)
+        self.look = nn.Conv2d(half, half, 3, padding=1)
+        self.halve_again = nn.Conv2d(half, width, 3, stride=2, padding=1)
+        self.look_again = nn.Conv2d(width, width, 3, padding=1)
+        self.halve_once_more = nn.Conv2d(width, twice, 3, stride=2, padding=1)
+        self.dense = nn.Linear(4 * 4 * twice, hidden)
         self.verdicts = nn.Linear(hidden, 1 + condition_dim)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         """Map x (B, 28, 28) and c (B, C) to logits (B,): above zero for "real"."""
         h = x[:, None].contiguous(memory_format=torch.channels_last)  # (B, 1, 28, 28)
         h = F.leaky_relu(self.halve(h), SLOPE)  # -> (B, width / 2, 14, 14)
+        h = F.leaky_relu(self.look(h), SLOPE)
         h = F.leaky_relu(self.halve_again(h), SLOPE)  # -> (B, width, 7, 7)
+        h = F.leaky_relu(self.look_again(h), SLOPE)
         h = F.leaky_relu(self.halve_once_more(h), SLOPE)  # -> (B, 2 width, 4, 4)
         h = F.leaky_relu(self.dense(h.flatten(1)), SLOPE)  # -> (B, hidden)
         any_label, each_label = self.verdicts(h).split([1, c.shape[1]], dim=1)  # (B, 1), (B, C)
