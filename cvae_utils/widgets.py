@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cvae_utils.checks import NUM_CLASSES, check_at_least, check_unit_images
 from cvae_utils.masks import hide, hole
-from cvae_utils.models import ConditionalVAE, Gaussian, InpaintingCVAE
+from cvae_utils.models import ConditionalGenerator, Gaussian, InpaintingCVAE
 from cvae_utils.plotting import tile
 
 # latent dimension -> how far all codes are moved along it, in standard deviations of the prior
@@ -83,7 +83,7 @@ def shifted_noise(latent_dim: int, count: int, seed: int, shifts: Shifts) -> Ten
 
 
 @torch.no_grad()
-def explore(model: ConditionalVAE, state: ExplorerState, count: int = 20) -> Tensor:
+def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) -> Tensor:
     """Draw `count` digits (count, 28, 28) of one label, each from a code of its own.
 
     The same state gives the same picture; another digit keeps the codes, so that only the label
@@ -218,7 +218,7 @@ class DigitExplorer(Explorer):
     """Pick a digit, resample, move along latent dimensions; twenty digits follow.
 
     Args:
-        model: an autoencoder that knows labels.
+        model: one that knows labels, an autoencoder or a GAN.
         dimensions: the latent dimensions that get a slider.
         digit: the label shown first.
     """
@@ -226,7 +226,7 @@ class DigitExplorer(Explorer):
     COLUMNS = 10
 
     def __init__(
-        self, model: ConditionalVAE, dimensions: Sequence[int] = (0, 1, 2), digit: int = 7
+        self, model: ConditionalGenerator, dimensions: Sequence[int] = (0, 1, 2), digit: int = 7
     ) -> None:
         self.model = model
         self.digit = ipywidgets.IntSlider(digit, 0, NUM_CLASSES - 1, description="digit")
@@ -280,7 +280,7 @@ class HoleExplorer(Explorer):
 
 
 def digit_explorer(
-    model: ConditionalVAE, dimensions: Sequence[int] = (0, 1, 2), digit: int = 7
+    model: ConditionalGenerator, dimensions: Sequence[int] = (0, 1, 2), digit: int = 7
 ) -> DigitExplorer:
     """Return the app: twenty digits under a digit slider, a resample button and latent sliders.
 

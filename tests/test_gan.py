@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvae_utils import data, objectives, training
-from cvae_utils.models import CGAN, GAN
+from cvae_utils.models import CGAN, GAN, Gaussian
 
 SMALL: dict[str, Any] = {"latent_dim": 3, "width": 4, "hidden": 8}
 
@@ -138,6 +138,17 @@ def test_verdicts_are_probabilities_and_bad_images_are_refused(gan: GAN) -> None
         gan.discriminate(x + 1, labels)
     with pytest.raises(ValueError, match="labels must be"):
         gan.discriminate(x, labels[:3])
+
+
+def test_a_lower_temperature_draws_codes_nearer_to_zero(gan: GAN) -> None:
+    labels = torch.arange(10)
+    cold = type(gan)(**SMALL, temperature=0.5)
+    cold.load_state_dict(gan.state_dict())
+    prior: Gaussian = gan.prior_net(gan.condition(labels))
+    z = prior.sample(source())
+    assert torch.equal(cold.sample(labels, source()), gan.generate(0.5 * z, labels))
+    with pytest.raises(ValueError, match="temperature must be"):
+        type(gan)(temperature=0)
 
 
 # ---------------------------------------------------------------- the loop

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cvae_utils import masks
-from cvae_utils.models import ConditionalVAE, InpaintingCVAE, LabelCVAE
+from cvae_utils.models import CGAN, ConditionalVAE, InpaintingCVAE, LabelCVAE
 from cvae_utils.plotting import tile
 from cvae_utils.widgets import (
     DigitExplorer,
@@ -76,6 +76,16 @@ def test_another_digit_keeps_the_codes(echo: ConditionalVAE) -> None:
     three, eight = (explore(echo, ExplorerState(digit, 5)) for digit in (3, 8))
     assert torch.equal(codes(three), codes(eight))
     assert (labels(three), labels(eight)) == ([3] * 20, [8] * 20)
+
+
+def test_a_conditional_gan_is_explored_like_an_autoencoder() -> None:
+    torch.manual_seed(0)
+    gan = CGAN(latent_dim=2, width=4, hidden=8).eval()
+    first = explore(gan, ExplorerState(3, 5))
+    assert first.shape == (20, 28, 28)
+    assert torch.equal(explore(gan, ExplorerState(3, 5)), first)
+    for other in (ExplorerState(4, 5), ExplorerState(3, 6), ExplorerState(3, 5, {1: 0.5})):
+        assert not torch.equal(explore(gan, other), first)
 
 
 def test_a_shift_moves_one_dimension_of_all_codes_by_so_much(echo: ConditionalVAE) -> None:

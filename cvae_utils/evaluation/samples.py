@@ -240,6 +240,8 @@ class Reference:
         check_labels("labels", labels, len(images))
         images, labels = images.cpu(), labels.cpu()
         drawn = features(self.judge, images)
+        with torch.no_grad():
+            read = self.judge.head(drawn.to(device_of(self.judge))).argmax(1).cpu()
         density = torch.zeros(len(images))
         covered = torch.zeros(len(self.labels), dtype=torch.bool)
         frechet, coverage = torch.zeros(NUM_CLASSES), torch.zeros(NUM_CLASSES)
@@ -254,7 +256,7 @@ class Reference:
         anywhere = density_and_coverage(self.features, self.radii, drawn).covered
         some = first_of_each_label(labels, LOOKED_UP)
         return SampleScores(
-            faithfulness=share_read(self.judge, images, labels),
+            faithfulness=wilson(int((read == labels).sum()), len(labels)),
             frechet=bootstrap(lambda part: frechet_distance(self.features, part), drawn),
             frechet_per_label=frechet,
             density=mean_and_error(density),
