@@ -30,6 +30,9 @@ INCHES_PER_DIGIT = 0.42
 PAPER = 1.0  # the value of empty paper, where ink is 0
 
 
+SHARES = ("error", "real", "fake")  # the terms of an objective that are no nats
+
+
 def tile(images: Tensor, columns: int, gap: int = 2) -> Tensor:
     """Lay images out in rows of `columns`, as one picture of dark ink on light paper.
 
@@ -124,7 +127,8 @@ def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Fig
     for panel, term in zip(axes, terms, strict=bool(terms)):  # no epoch, no curve
         curve = history.curve(term)
         panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
-        panel.set(title=f"training {term}", xlabel="epoch", ylabel="nats per image",
+        unit = "share" if term in SHARES else "nats per image"
+        panel.set(title=f"training {term}", xlabel="epoch", ylabel=unit,
                   xlim=(0.5, max(history.planned, 2) + 0.5))  # fmt: skip
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)

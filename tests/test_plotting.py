@@ -172,6 +172,13 @@ def test_learning_curves_draw_just_the_numbers_of_the_history() -> None:
         assert axes.get_xlim()[0] <= 1
 
 
+def test_learning_curves_name_the_unit() -> None:
+    row = {"loss": 2.1, "generator": 0.7, "discriminator": 1.4, "real": 0.5, "fake": 0.5}
+    figure = plotting.learning_curves(History([row], planned=1))
+    units = [panel.get_ylabel() for panel in figure.axes]
+    assert units == ["nats per image"] * 3 + ["share"] * 2
+
+
 def test_learning_curves_draw_into_given_axes() -> None:
     mine, panels = plt.subplots(1, 2)
     assert plotting.learning_curves(History(ROWS[:1], planned=1), list(panels)) is mine

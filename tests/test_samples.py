@@ -148,6 +148,15 @@ def test_training_digits_that_are_handed_out_are_found_to_be_copies(
     assert copied.frechet_per_label.shape == copied.coverage_per_label.shape == (10,)
 
 
+def test_among_training_digits_nothing_can_be_said_about_copies(
+    reference: Reference, copied: SampleScores
+) -> None:
+    known = Reference(reference.judge, reference.train, reference.train)
+    scores = known.scores(data.to_unit(reference.test.images), reference.test.labels)
+    assert math.isnan(scores.nearest)
+    assert scores.coverage.value == pytest.approx(copied.coverage.value, abs=0.15)
+
+
 def test_noise_is_read_by_chance_and_covers_nothing(reference: Reference) -> None:
     labels = reference.test.labels
     noise = torch.rand(len(labels), 28, 28, generator=torch.Generator().manual_seed(0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
@@ -168,7 +169,7 @@ class SampleScores(NamedTuple):
         coverage_per_label: (10,) the same within each label.
         coverage_any_label: share of the real test digits that are covered by any image.
         nearest: median distance to the nearest training digit, over that of real test digits;
-            0 for copies, about 1 for new digits.
+            0 for copies, about 1 for new digits, nan where the test digits are training digits.
     """
 
     faithfulness: Share
@@ -263,7 +264,7 @@ class Reference:
             coverage=wilson(int(covered.sum()), len(covered)),
             coverage_per_label=coverage,
             coverage_any_label=wilson(int(anywhere.sum()), len(anywhere)),
-            nearest=self._to_training(images[some]) / self.distance,
+            nearest=self._to_training(images[some]) / (self.distance or math.nan),
         )
 
 
