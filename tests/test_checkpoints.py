@@ -194,7 +194,7 @@ def rewrite(path: Path, header: str, drop: str = "") -> None:
 
 GOOD = {"model": "label_cvae", "config": {"latent_dim": 3, "width": 8, "label_in": "generation"}}
 MISFITS: list[tuple[dict[str, Any], str]] = [
-    ({"model": "gan"}, "'gan'"),
+    ({"model": "flow"}, "'flow'"),
     ({"config": {"latent_dim": 3, "width": 8, "depth": 2}}, "depth"),
     ({"config": {"latent_dim": 3, "width": 9, "label_in": "generation"}}, "size mismatch"),
     ({"config": {"latent_dim": 3, "width": 0}}, "width"),

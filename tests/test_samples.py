@@ -154,7 +154,6 @@ def test_among_training_digits_nothing_can_be_said_about_copies(
     known = Reference(reference.judge, reference.train, reference.train)
     scores = known.scores(data.to_unit(reference.test.images), reference.test.labels)
     assert math.isnan(scores.nearest)
-    assert scores.coverage.value == pytest.approx(copied.coverage.value, abs=0.15)
 
 
 def test_noise_is_read_by_chance_and_covers_nothing(reference: Reference) -> None:
