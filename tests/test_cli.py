@@ -182,7 +182,8 @@ def test_evaluate_all_writes_the_comparison_as_csv_and_markdown(
     assert float(rows["vae"]["nll"]) < float(rows["vae"]["negative_elbo"])
     assert rows["cgan"]["negative_elbo"] == ""
     assert float(rows["cgan"]["faithfulness"]) > 0.9
-    assert float(rows["real test digits"]["coverage"]) == 1
+    # All but a few: a thousand of each label are drawn, and there are a few more ones than that.
+    assert float(rows["real test digits"]["coverage"]) > 0.99
     assert float(rows["real training digits"]["nearest"]) == pytest.approx(0, abs=0.01)
     table = (tmp_path / "new" / "comparison.md").read_text()
     assert table in captured.out
