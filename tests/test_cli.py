@@ -421,7 +421,7 @@ def test_an_error_is_one_line_on_stderr_and_exit_code_1(
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["paint"], ["train", "gan", "--out", "x"], ["train", "vae"], ["sample", "vae"]],
+    [[], ["paint"], ["train", "painter", "--out", "x"], ["train", "vae"], ["sample", "vae"]],
     ids=" ".join,
 )
 def test_words_that_make_no_command_are_explained(arguments: list[str], capsys: Captured) -> None:
