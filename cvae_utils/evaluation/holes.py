@@ -79,7 +79,7 @@ def hole_scores(
         for count, rows in best.items():
             rows.append(errors[:, :count].min(dim=1).values)
         spreads.append(drawn[:, :, hidden].std(dim=1, correction=0).mean(1))
-        sampled.append(drawn[:, 0].cpu())
+        sampled.append(drawn[:, 0].clone().cpu())  # a view would keep all of `drawn`
     empty = torch.where(hidden.cpu(), 0.0, x)
     shown = (torch.cat(sampled), torch.cat(at_mean), x, empty)
     shares = [share_read(classifier, images, split.labels) for images in shown]
