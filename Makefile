@@ -57,6 +57,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.epoch $(ARGS)
 	$(BIN)/python -m benchmarks.import_time
+	$(BIN)/python -m benchmarks.widgets
 
 lock: $(INSTALLED)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

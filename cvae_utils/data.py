@@ -32,7 +32,6 @@ from typing import NoReturn
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision import datasets
 
 from cvae_utils.checks import (
     check_at_least,
@@ -47,32 +46,84 @@ PROBE_SECONDS = 3.0  # a mirror that says nothing for this long is taken for unr
 IMPORT_SECONDS = 60.0
 STALL_SECONDS = 10.0  # a download that brings no new byte for this long is given up
 
-_DIGITS = tuple("0123456789")
-_TORCHVISION = {
-    "mnist": datasets.MNIST,
-    "fashion-mnist": datasets.FashionMNIST,
-    "kmnist": datasets.KMNIST,
-}
-NAMES = tuple(_TORCHVISION)
-CLASSES = {
-    "mnist": _DIGITS,
-    "fashion-mnist": tuple(datasets.FashionMNIST.classes),
-    "kmnist": tuple(datasets.KMNIST.classes),
-}
-# The order in which a data set's four files are read; torchvision lists them in this order too.
-_ROLES = ("train images", "train labels", "test images", "test labels")
-# torchvision knows the checksums of the archives. These are of what is in them, so that files
-# that somebody unpacked, or packed anew as Debian's dataset-fashion-mnist does, pass too.
-_UNPACKED_MD5 = {
-    ("mnist", "train images"): "6bbc9ace898e44ae57da46a324031adb",
-    ("mnist", "train labels"): "a25bea736e30d166cdddb491f175f624",
-    ("mnist", "test images"): "2646ac647ad5339dbf082846283269ea",
-    ("mnist", "test labels"): "27ae3e4e09519cfbb04c329615203637",
-    ("fashion-mnist", "train images"): "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    ("fashion-mnist", "train labels"): "9018921c3c673c538a1fc5bad174d6f9",
-    ("fashion-mnist", "test images"): "8181f5470baa50b63fa0f6fddb340f0a",
-    ("fashion-mnist", "test labels"): "15d484375f8d13e6eb1aabb0c3f46965",
-}
+# In the order in which they are read.
+FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+@dataclass(frozen=True)
+class Original:
+    """What a data set's four files are, so that they are known without torchvision.
+
+    torchvision knows it too, but takes seconds to import, and a download is rare.
+
+    Attributes:
+        torchvision: the name of its class there, and of the folder.
+        classes: the ten class names, in label order.
+        packed_md5: of each of `FILES`.
+        unpacked_md5: of what is in them, so that files that somebody unpacked, or packed anew as
+            Debian's dataset-fashion-mnist does, pass too; None if that is not known.
+    """
+
+    torchvision: str
+    classes: tuple[str, ...]
+    packed_md5: tuple[str, ...]
+    unpacked_md5: tuple[str | None, ...]
+
+
+ORIGINALS = {
+    "mnist": Original(
+        "MNIST",
+        tuple("0123456789"),
+        (
+            "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "d53e105ee54ea40749a09fcbcd1e9432",
+            "9fb629c4189551a2d022fa330f9573f3",
+            "ec29112dd5afa0611ce80d1b7f02629c",
+        ),
+        (
+            "6bbc9ace898e44ae57da46a324031adb",
+            "a25bea736e30d166cdddb491f175f624",
+            "2646ac647ad5339dbf082846283269ea",
+            "27ae3e4e09519cfbb04c329615203637",
+        ),
+    ),
+    "fashion-mnist": Original(
+        "FashionMNIST",
+        (
+            "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+            "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+        ),
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+        (
+            "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "9018921c3c673c538a1fc5bad174d6f9",
+            "8181f5470baa50b63fa0f6fddb340f0a",
+            "15d484375f8d13e6eb1aabb0c3f46965",
+        ),
+    ),
+    "kmnist": Original(
+        "KMNIST",
+        ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        (
+            "bdb82020997e1d708af4cf47b453dcf7",
+            "e144d726b3acfaa3e44228e80efcd344",
+            "5c965bf0a639b31b8f53240b1b52f4d7",
+            "7320c461ea6c1c855c0b718fb2a4b134",
+        ),
+        (None, None, None, None),
+    ),
+}  # fmt: skip
+NAMES = tuple(ORIGINALS)
 
 
 class DataFileError(RuntimeError):
@@ -134,7 +185,7 @@ class Dataset:
     @property
     def classes(self) -> tuple[str, ...]:
         """The ten class names, in label order."""
-        return CLASSES[self.name]
+        return ORIGINALS[self.name].classes
 
     @property
     def fingerprint(self) -> str:
@@ -194,7 +245,7 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
         splits, reason = _download(name, root)
         if splits:
             return Dataset(name, *splits, source="downloaded by torchvision", complete=True)
-    raw = root / _TORCHVISION[name].__name__ / "raw"
+    raw = root / ORIGINALS[name].torchvision / "raw"
     mend = (
         f"connect to the network, or put the four .gz files into {raw}, or let the "
         f"environment variable {ENVIRONMENT_VARIABLE} name the folder above {raw.parent.name}/raw"
@@ -211,14 +262,15 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
 
 def _read_folder(name: str, folder: Path) -> tuple[Split, Split] | None:
     """Read and verify the four files below `folder`; None when one of them is missing."""
-    dataset = _TORCHVISION[name]
-    raw = folder / dataset.__name__ / "raw"
+    original = ORIGINALS[name]
+    raw = folder / original.torchvision / "raw"
     arrays = []
-    for (filename, checksum), role in zip(dataset.resources, _ROLES, strict=True):
-        content = _read_verified(raw / filename, checksum, _UNPACKED_MD5.get((name, role)))
+    checksums = zip(original.packed_md5, original.unpacked_md5, strict=True)
+    for filename, (packed, unpacked) in zip(FILES, checksums, strict=True):
+        content = _read_verified(raw / filename, packed, unpacked)
         if content is None:
             return None
-        arrays.append(_read_idx(content, images="images" in role))
+        arrays.append(_read_idx(content, images="images" in filename))
     train_images, train_labels, test_images, test_labels = arrays
     return Split(train_images, train_labels), Split(test_images, test_labels)
 
@@ -308,33 +360,37 @@ def _download(name: str, root: Path) -> tuple[tuple[Split, Split] | None, str]:
     Returns the two splits, or None and why there are none. Only complete, verified files ever
     appear below `root`; those that are there already are not fetched again.
     """
-    if not _any_answers(_TORCHVISION[name].mirrors):
+    from torchvision import datasets  # slow to import, and needed once
+
+    original = ORIGINALS[name]
+    folder = original.torchvision
+    mirrors: list[str] = getattr(datasets, folder).mirrors
+    if not _any_answers(mirrors):
         return None, "no mirror answers"
-    folder = _TORCHVISION[name].__name__
     raw = root / folder / "raw"
-    names = [filename for filename, _ in _TORCHVISION[name].resources]
     with tempfile.TemporaryDirectory(prefix="cvae-download-") as staging:
         staged = Path(staging) / folder / "raw"
         staged.mkdir(parents=True)
-        for filename in names:
+        for filename in FILES:
             if (raw / filename).is_file():  # torchvision keeps what is right, and fetches the rest
                 shutil.copyfile(raw / filename, staged / filename)
         print(f"Downloading {folder} ...", file=sys.stderr)
-        if problem := _run_until_stalled(_TORCHVISION[name], Path(staging)):
+        if problem := _run_until_stalled(original, mirrors, Path(staging)):
             return None, problem
         splits = _read_folder(name, Path(staging))
         # A full disk or a read-only folder costs the copy, not the lesson.
         with contextlib.suppress(OSError):
             raw.mkdir(parents=True, exist_ok=True)
-            for filename in names:
+            for filename in FILES:
                 _copy_whole(staged / filename, raw / filename)
         return splits, ""
 
 
-def _run_until_stalled(dataset: type[datasets.MNIST], staging: Path) -> str:
+def _run_until_stalled(original: Original, mirrors: Sequence[str], staging: Path) -> str:
     """Run the download until it ends, or brings nothing new for `STALL_SECONDS`; '' is success."""
-    sources = json.dumps([dataset.mirrors, dataset.resources])  # the other process's are these
-    words = [sys.executable, "-c", _DOWNLOAD_PROGRAM, dataset.__name__, str(staging), sources]
+    resources = list(zip(FILES, original.packed_md5, strict=True))
+    sources = json.dumps([list(mirrors), resources])  # the other process's are these
+    words = [sys.executable, "-c", _DOWNLOAD_PROGRAM, original.torchvision, str(staging), sources]
     size, since = -1, time.monotonic()
     with (
         tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads would fill and block

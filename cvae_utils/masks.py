@@ -102,22 +102,19 @@ def random_pixels(share: float, generator: torch.Generator | None = None) -> Ten
     return torch.rand(IMAGE_SHAPE, generator=generator) < share
 
 
-def brush(stroke: Sequence[tuple[float, float]], radius: float = 2.0) -> Tensor:
-    """Return a mask (28, 28) that hides what a brush has gone over: a mask drawn by hand.
+def distance(stroke: Sequence[tuple[float, float]]) -> Tensor:
+    """Return how far each pixel's centre is from a stroke, (28, 28) pixels.
 
     Args:
         stroke: (row, column) points in pixels, joined by straight lines; one point is a dab. They
             may lie outside the image.
-        radius: of the brush, in pixels; a pixel is hidden if its centre is no farther away.
 
     Raises:
-        ValueError: no points, or a radius that is negative or not finite.
+        ValueError: no points, or points that are not pairs of finite numbers.
     """
     points = torch.tensor(stroke, dtype=torch.float32)
     if points.ndim != 2 or points.shape[1] != 2 or not points.isfinite().all():
         raise ValueError(f"stroke must be one or more (row, column) points, got {stroke!r}")
-    if not 0 <= radius < float("inf"):
-        raise ValueError(f"radius must be 0 or more pixels and finite, got {radius}")
     rows, columns = torch.arange(HEIGHT), torch.arange(WIDTH)
     pixels = torch.cartesian_prod(rows, columns).float()  # (784, 2)
     starts, ends = points, torch.cat([points[1:], points[-1:]])  # P segments, the last a point
@@ -126,8 +123,23 @@ def brush(stroke: Sequence[tuple[float, float]], radius: float = 2.0) -> Tensor:
     length = along.square().sum(1).clamp(min=1e-12)
     share = ((pixels[:, None] - starts) * along).sum(2) / length  # (784, P)
     nearest = starts + share.clamp(0, 1)[:, :, None] * along  # (784, P, 2)
-    distance: Tensor = (pixels[:, None] - nearest).norm(dim=2).amin(1)  # (784,)
-    return (distance > radius).view(IMAGE_SHAPE)
+    to_nearest: Tensor = (pixels[:, None] - nearest).norm(dim=2).amin(1)  # (784,)
+    return to_nearest.view(IMAGE_SHAPE)
+
+
+def brush(stroke: Sequence[tuple[float, float]], radius: float = 2.0) -> Tensor:
+    """Return a mask (28, 28) that hides what a brush has gone over: a mask drawn by hand.
+
+    Args:
+        stroke: as in `distance`.
+        radius: of the brush, in pixels; a pixel is hidden if its centre is no farther away.
+
+    Raises:
+        ValueError: no points, or a radius that is negative or not finite.
+    """
+    if not 0 <= radius < float("inf"):
+        raise ValueError(f"radius must be 0 or more pixels and finite, got {radius}")
+    return distance(stroke) > radius
 
 
 def always(mask: Tensor) -> MaskSource:

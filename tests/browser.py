@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
 # Cells off screen stay in the page, and nothing asks for news.
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},

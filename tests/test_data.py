@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -21,16 +22,16 @@ from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from cvae_utils import data
 
-NAMES = [filename for filename, _ in datasets.MNIST.resources]
+NAMES = data.FILES
 
 
-def write_archives(raw: Path) -> list[tuple[str, str]]:
-    """Write 30 + 20 real digits as the four files of MNIST; return their names and checksums."""
+def write_archives(raw: Path) -> list[str]:
+    """Write 30 + 20 real digits as the four files of MNIST; return their checksums."""
     pixels, classes = mnist_data()
     chosen = np.arange(0, 5000, 100)  # five of each class
     images, labels = pixels[chosen].astype(np.uint8), classes[chosen].astype(np.uint8)
     raw.mkdir(parents=True)
-    resources = []
+    checksums = []
     for filename in NAMES:
         part = slice(0, 30) if filename.startswith("train") else slice(30, 50)
         if "images" in filename:
@@ -41,18 +42,29 @@ def write_archives(raw: Path) -> list[tuple[str, str]]:
             content = header + labels[part].tobytes()
         archive = gzip.compress(content)
         (raw / filename).write_bytes(archive)
-        resources.append((filename, hashlib.md5(archive).hexdigest()))  # noqa: S324
-    return resources
+        checksums.append(hashlib.md5(archive).hexdigest())  # noqa: S324
+    return checksums
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a small MNIST, whose checksums stand in for the originals'."""
     folder = tmp_path / "small"
-    monkeypatch.setattr(datasets.MNIST, "resources", write_archives(folder / "MNIST" / "raw"))
+    checksums = write_archives(folder / "MNIST" / "raw")
+    small = dataclasses.replace(data.ORIGINALS["mnist"], packed_md5=tuple(checksums))
+    monkeypatch.setitem(data.ORIGINALS, "mnist", small)
     monkeypatch.delenv(data.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens there
     return folder
+
+
+@pytest.mark.parametrize("name", data.NAMES)
+def test_the_originals_are_those_that_torchvision_knows(name: str) -> None:
+    original = data.ORIGINALS[name]
+    known = getattr(datasets, original.torchvision)
+    assert list(zip(data.FILES, original.packed_md5, strict=True)) == known.resources
+    # For the digits torchvision says "0 - zero".
+    assert [text.split(" - ")[0] for text in known.classes] == list(original.classes)
 
 
 @contextlib.contextmanager
@@ -167,17 +179,18 @@ def test_unpacked_and_repacked_files_pass_by_their_content(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = data.load(root=small).fingerprint
-    roles = ("train images", "train labels", "test images", "test labels")
-    for filename, role in zip(NAMES, roles, strict=True):
+    checksums = []
+    for filename in NAMES:
         archive = small / "MNIST" / "raw" / filename
         content = gzip.decompress(archive.read_bytes())
-        checksum = hashlib.md5(content).hexdigest()  # noqa: S324
-        monkeypatch.setitem(data._UNPACKED_MD5, ("mnist", role), checksum)
-        if "images" in role:
+        checksums.append(hashlib.md5(content).hexdigest())  # noqa: S324
+        if "images" in filename:
             archive.unlink()
             archive.with_suffix("").write_bytes(content)
         else:
             archive.write_bytes(gzip.compress(content, compresslevel=1, mtime=1))
+    known = dataclasses.replace(data.ORIGINALS["mnist"], unpacked_md5=tuple(checksums))
+    monkeypatch.setitem(data.ORIGINALS, "mnist", known)
     assert data.load(root=small, download=False).fingerprint == before
     (small / "MNIST" / "raw" / NAMES[0]).with_suffix("").write_bytes(b"short")
     with pytest.raises(data.DataFileError, match="train-images-idx3-ubyte is damaged"):

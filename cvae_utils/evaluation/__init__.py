@@ -33,6 +33,7 @@ from cvae_utils.evaluation.samples import (
     neighbourhoods,
     sample_labels,
 )
+from cvae_utils.evaluation.traits import effects, seems_to_change, traits
 
 __all__ = [
     "COMPARED",
@@ -48,6 +49,7 @@ __all__ = [
     "compare",
     "density_and_coverage",
     "drawing_time",
+    "effects",
     "elbo",
     "features",
     "frechet_distance",
@@ -67,5 +69,7 @@ __all__ = [
     "reconstruction_error",
     "recorded_holes",
     "sample_labels",
+    "seems_to_change",
+    "traits",
     "wilson",
 ]

@@ -1,0 +1,110 @@
+"""What a latent dimension seems to change: traits of drawn digits that a ruler can measure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from cvae_utils.checks import IMAGE_SHAPE, NUM_CLASSES, check_at_least, check_unit_images
+from cvae_utils.evaluation.chunks import device_of, noise_source
+from cvae_utils.models import ConditionalGenerator
+
+# trait -> what less and more of it look like
+WORDS = {
+    "slant": ("leans left", "leans right"),
+    "stroke": ("thinner", "thicker"),
+    "width": ("narrower", "wider"),
+    "height": ("shorter", "taller"),
+}
+
+
+def traits(images: Tensor) -> dict[str, Tensor]:
+    """Measure images (B, 28, 28) in [0, 1], each trait (B,).
+
+    The first three come from the second moments of the ink (as in the deslanting of LeCun et al.
+    1998), in pixels and pixels per row; `stroke` is twice the ink over its outline's length, which
+    for a long even stroke is its thickness in pixels.
+
+    Raises:
+        ValueError: images of another shape or range, or one without ink.
+    """
+    check_unit_images("images", images)
+    ink = images.sum((1, 2))
+    if not (ink > 0).all():
+        raise ValueError("images must have ink, got an empty one")
+    rows, columns = (torch.arange(n, device=images.device, dtype=images.dtype) for n in IMAGE_SHAPE)
+
+    def mean(of: Tensor) -> Tensor:  # over the ink: (28, 28) or (B, 28, 28) -> (B,)
+        return (images * of).sum((1, 2)) / ink
+
+    y = rows[:, None] - mean(rows[:, None].expand(IMAGE_SHAPE))[:, None, None]  # (B, 28, 1)
+    x = columns - mean(columns.expand(IMAGE_SHAPE))[:, None, None]  # (B, 1, 28)
+    vertical = mean(y.square()).clamp(min=1e-6)
+    slope = mean(x * y) / vertical  # columns per row
+    upright = x - slope[:, None, None] * y  # each row shifted back: the slant is no width
+    outline = images.diff(dim=1).abs().sum((1, 2)) + images.diff(dim=2).abs().sum((1, 2))
+    return {
+        "slant": -slope,  # rows count downwards
+        "stroke": 2 * ink / outline.clamp(min=1e-6),
+        "width": mean(upright.square()).sqrt(),
+        "height": vertical.sqrt(),
+    }
+
+
+@torch.no_grad()
+def effects(
+    model: ConditionalGenerator, dimension: int, count: int = 20, reach: float = 2.0, seed: int = 0
+) -> dict[str, float]:
+    """Move codes along one dimension and measure what happens to the digits.
+
+    Args:
+        model: one that knows labels.
+        dimension: of the latent code.
+        count: codes for each of the ten labels.
+        reach: they move from `-reach` to `reach` there.
+        seed: decides the codes.
+
+    Returns:
+        trait -> its mean change, in standard deviations of that trait among the model's own digits
+        of one label.
+    """
+    check_at_least("count", count, 2)
+    device = device_of(model)
+    z = torch.randn(count, model.latent_dim, generator=noise_source(device, seed), device=device)
+    z = z.repeat(NUM_CLASSES, 1)  # (10 * count, latent_dim)
+    labels = torch.arange(NUM_CLASSES, device=device).repeat_interleave(count)
+    ends = []
+    for place in (-reach, reach):
+        moved = z.clone()
+        moved[:, dimension] = place
+        ends.append(traits(model.generate(moved, labels)))
+    usual = traits(model.generate(z, labels))
+    low, high = ends
+    return {
+        trait: float(
+            (high[trait] - low[trait]).mean()
+            / usual[trait].view(NUM_CLASSES, count).std(dim=1).mean().clamp(min=1e-6)
+        )
+        for trait in WORDS
+    }
+
+
+def seems_to_change(
+    model: ConditionalGenerator, dimensions: Iterable[int], threshold: float = 1.0
+) -> dict[int, str]:
+    """Name what more of each latent dimension does to the digits, in a word or two.
+
+    The word is that of the trait that changes most, if it changes by more than `threshold` standard
+    deviations; otherwise it is "shape", for what these four traits do not measure. A dimension may
+    well change several: the word is a hint.
+    """
+    named = {}
+    for dimension in dimensions:
+        changes = effects(model, dimension)
+        trait = max(changes, key=lambda trait: abs(changes[trait]))
+        less, more = WORDS[trait]
+        word = more if changes[trait] > 0 else less
+        named[dimension] = word if abs(changes[trait]) > threshold else "shape"
+    return named

@@ -1,0 +1,297 @@
+"""The apps: each wires controls to one of the functions in `pictures`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ipycanvas
+import ipywidgets
+import numpy as np
+import torch
+from torch import Tensor
+
+from cvae_utils.masks import HEIGHT, WIDTH
+from cvae_utils.models import ConditionalGenerator, ConditionalVAE, InpaintingCVAE
+from cvae_utils.widgets.explorer import Explorer, digit_slider
+from cvae_utils.widgets.pictures import (
+    HIDDEN_GREY,
+    TOOLS,
+    DrawingState,
+    DuelState,
+    ExplorerState,
+    HoleState,
+    MorphState,
+    Stroke,
+    StyleState,
+    check_digit,
+    check_image,
+    duel,
+    explore,
+    fill,
+    fill_page,
+    morph,
+    page,
+    restyle,
+)
+
+
+class DigitExplorer(Explorer):
+    """Pick a digit, resample, move along latent dimensions; twenty digits follow.
+
+    Args:
+        model: one that knows labels, an autoencoder or a GAN.
+        dimensions: the latent dimensions that get a slider.
+        digit: the label shown first.
+        names: dimension -> what a move to the right seems to do.
+
+    Raises:
+        ValueError: a digit or a dimension that the model has not got.
+    """
+
+    NAME, COLUMNS = "digit-explorer", 10
+
+    def __init__(
+        self,
+        model: ConditionalGenerator,
+        dimensions: Sequence[int] = (0, 1, 2),
+        digit: int = 7,
+        names: dict[int, str] | None = None,
+    ) -> None:
+        check_digit(digit)
+        self.model, self.digit = model, digit_slider(digit)
+        super().__init__([self.digit], dimensions, names)
+
+    @property
+    def state(self) -> ExplorerState:
+        """The state that the controls stand for."""
+        return ExplorerState(self.digit.value, self.seed.value, self.moved)
+
+    def draw(self) -> Tensor:
+        """Return twenty digits (20, 28, 28)."""
+        return explore(self.model, self.state)
+
+
+class StyleExplorer(Explorer):
+    """Pick a digit; three handwritten ones lend their style to all ten labels.
+
+    Args:
+        model: an autoencoder that knows labels.
+        images: (N, 28, 28) in [0, 1], handwritten.
+        labels: (N,) int64.
+    """
+
+    NAME, COLUMNS = "style-explorer", 11
+
+    def __init__(self, model: ConditionalVAE, images: Tensor, labels: Tensor) -> None:
+        self.model, self.images, self.labels = model, images, labels
+        self.digit = digit_slider(StyleState().digit)
+        super().__init__([self.digit])
+
+    @property
+    def state(self) -> StyleState:
+        """The state that the controls stand for."""
+        return StyleState(self.digit.value, self.seed.value)
+
+    def draw(self) -> Tensor:
+        """Return three rows of a handwritten digit and ten others, (33, 28, 28)."""
+        return restyle(self.model, self.images, self.labels, self.state)
+
+
+class MorphExplorer(Explorer):
+    """Pick two labels and two styles; a grid leads from one to the other.
+
+    Args:
+        model: one that knows labels, an autoencoder or a GAN.
+    """
+
+    NAME, COLUMNS = "morph-explorer", 11
+
+    def __init__(self, model: ConditionalGenerator) -> None:
+        self.model, start = model, MorphState()
+        self.first, self.last = digit_slider(start.first, "from"), digit_slider(start.last, "to")
+        super().__init__([self.first, self.last])
+
+    @property
+    def state(self) -> MorphState:
+        """The state that the controls stand for."""
+        return MorphState(self.first.value, self.last.value, self.seed.value)
+
+    def draw(self) -> Tensor:
+        """Return a grid of five styles and eleven mixtures of two labels, (55, 28, 28)."""
+        return morph(self.model, self.state, self.COLUMNS)
+
+
+class DuelExplorer(Explorer):
+    """Pick a digit; several models draw it, a row each.
+
+    Args:
+        models: name -> a model that knows labels.
+    """
+
+    NAME, COLUMNS = "duel-explorer", 10
+
+    def __init__(self, models: Mapping[str, ConditionalGenerator]) -> None:
+        self.models, start = dict(models), DuelState()
+        self.digit = digit_slider(start.digit)
+        self.temperature = ipywidgets.FloatSlider(
+            start.temperature,
+            min=0.1,
+            max=1.5,
+            step=0.1,
+            description="temperature",
+            style={"description_width": "initial"},
+        )
+        super().__init__([self.digit, self.temperature])
+
+    @property
+    def state(self) -> DuelState:
+        """The state that the controls stand for."""
+        return DuelState(self.digit.value, self.seed.value, self.temperature.value)
+
+    def draw(self) -> Tensor:
+        """Return ten digits of each model, (10 * models, 28, 28)."""
+        return duel(list(self.models.values()), self.state)
+
+
+class HoleExplorer(Explorer):
+    """Choose an image, move and resize its hole, resample; ten completions follow.
+
+    Args:
+        model: an inpainting model.
+        images: (N, 28, 28) in [0, 1].
+        dimensions: the latent dimensions that get a slider.
+
+    Raises:
+        ValueError: images of another shape or range, or a dimension that the model has not got.
+    """
+
+    NAME, COLUMNS, ZOOM = "hole-explorer", 7, 3
+
+    def __init__(
+        self, model: InpaintingCVAE, images: Tensor, dimensions: Sequence[int] = (0, 1, 2)
+    ) -> None:
+        self.model, self.images, start = model, images, HoleState()
+        check_image(start.image, images)
+        slider = ipywidgets.IntSlider
+        self.image = slider(start.image, 0, len(images) - 1, description="image")
+        self.top = slider(start.top, 0, HEIGHT - 1, description="top row")
+        self.left = slider(start.left, 0, WIDTH - 1, description="left column")
+        self.size = slider(start.size, 0, HEIGHT, description="size")
+        super().__init__([self.image, self.top, self.left, self.size], dimensions)
+
+    @property
+    def state(self) -> HoleState:
+        """The state that the controls stand for."""
+        where = (self.image.value, self.top.value, self.left.value, self.size.value)
+        return HoleState(*where, self.seed.value, self.moved)
+
+    def draw(self) -> Tensor:
+        """Return the image without and with its hole, ten completions, mean and spread."""
+        return fill(self.model, self.images, self.state)
+
+
+class DrawingExplorer(Explorer):
+    """Draw on a page with the mouse or a finger; the model fills what it cannot see, ten times.
+
+    The page is hidden as a whole at first, and every stroke lets the model see what it touches; or
+    a handwritten digit lies on it, and strokes hide parts.
+
+    Args:
+        model: an inpainting model that was trained with mixed masks.
+        images: (N, 28, 28) in [0, 1], to draw on.
+    """
+
+    NAME, COLUMNS, ZOOM = "drawing-explorer", 6, 3
+    EMPTY = "empty, all hidden"
+    SIDE = 10  # screen pixels per pixel of the page
+    PAUSE = 0.1  # seconds between two fillings while the mouse moves: they must not pile up
+
+    def __init__(self, model: InpaintingCVAE, images: Tensor) -> None:
+        self.model, self.images = model, images
+        self.strokes: list[Stroke] = []
+        self._drawing, self._filled_at = False, 0.0
+        pages = [self.EMPTY, *(f"image {n}" for n in range(len(images)))]
+        self.image = ipywidgets.Dropdown(options=pages, description="page")
+        self.tool = ipywidgets.ToggleButtons(
+            options=list(TOOLS),
+            tooltips=["write", "wipe to empty paper", "take out of the model's sight"],
+            style={"button_width": "80px"},
+        )
+        self.again = ipywidgets.Button(description="Start over", icon="trash")
+        width, height = WIDTH * self.SIDE, HEIGHT * self.SIDE
+        self.canvas = ipycanvas.Canvas(width=width, height=height)
+        self.canvas.layout = ipywidgets.Layout(
+            width=f"{width}px", height=f"{height}px", margin="2px 12px 2px 2px", flex="0 0 auto"
+        )
+        self.image.observe(self._clear, names="value")  # before the frame's own observer redraws
+        super().__init__([self.image, self.tool, self.again], beside=self.canvas)
+        self.again.on_click(self._start_over)
+        self.canvas.on_mouse_down(self.begin)
+        self.canvas.on_mouse_move(self.move)
+        self.canvas.on_mouse_up(self.end)
+        self.canvas.on_mouse_out(self.end)
+        self.canvas.on_touch_start(lambda touches: self.begin(*touches[0]))
+        self.canvas.on_touch_move(lambda touches: self.move(*touches[0]))
+        self.canvas.on_touch_end(self.end)
+        self._show_page()
+
+    @property
+    def state(self) -> DrawingState:
+        """The state that the controls and the strokes stand for."""
+        image = None if self.image.value == self.EMPTY else self.image.index - 1
+        return DrawingState(image, tuple(self.strokes), self.seed.value)
+
+    def draw(self) -> Tensor:
+        """Return ten completions of the page, their mean and their spread."""
+        return fill_page(self.model, self.images, self.state)
+
+    def redraw(self, _: object = None) -> None:
+        """Show the page, and what the model makes of it."""
+        super().redraw()
+        self._show_page()
+        self._filled_at = time.monotonic()
+
+    def begin(self, x: float, y: float) -> None:
+        """Begin a stroke at a point of the canvas, in screen pixels."""
+        self._drawing = True
+        self.strokes.append(Stroke(self.tool.value, (self._point(x, y),)))
+        self.redraw()
+
+    def move(self, x: float, y: float) -> None:
+        """Lead the stroke on, if one has begun."""
+        if not self._drawing:
+            return
+        tool, points = self.strokes.pop()
+        self.strokes.append(Stroke(tool, (*points, self._point(x, y))))
+        if time.monotonic() - self._filled_at > self.PAUSE:
+            self.redraw()
+        else:
+            self._show_page()
+
+    def end(self, *_: Any) -> None:
+        """End the stroke: what is shown now belongs to all of it."""
+        if self._drawing:
+            self._drawing = False
+            self.redraw()
+
+    def _point(self, x: float, y: float) -> tuple[float, float]:
+        # Pixel 0 reaches from 0 to SIDE on the screen, its centre lies in between.
+        return round(y / self.SIDE - 0.5, 1), round(x / self.SIDE - 0.5, 1)
+
+    def _clear(self, _: object = None) -> None:
+        self.strokes.clear()
+
+    def _start_over(self, _: ipywidgets.Button) -> None:
+        self._clear()
+        self.redraw()
+
+    def _show_page(self) -> None:
+        with self.errors_shown():
+            image, mask = page(self.images, self.state)
+            paper = torch.where(mask, 1 - image, HIDDEN_GREY)
+            grey = (paper * 255).round().byte().numpy().reshape(-1, 1).repeat(3, axis=1)
+            rows, columns = np.indices((HEIGHT, WIDTH)).reshape(2, -1) * self.SIDE
+            with ipycanvas.hold_canvas():
+                self.canvas.fill_styled_rects(columns, rows, self.SIDE, self.SIDE, grey)

@@ -1,0 +1,157 @@
+"""The frame of every app: controls over one picture that follows them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import html
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import ipywidgets
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from cvae_utils.checks import NUM_CLASSES
+from cvae_utils.widgets.pictures import png
+
+STILL = "A still picture. Run this notebook, and controls appear that move it."
+WRAP = ipywidgets.Layout(flex_flow="row wrap")  # as many rows as it takes: none gets too narrow
+
+
+def digit_slider(value: int, description: str = "digit") -> ipywidgets.IntSlider:
+    """Return a slider from 0 to 9."""
+    return ipywidgets.IntSlider(value, 0, NUM_CLASSES - 1, description=description)
+
+
+def still(picture: bytes) -> bytes:
+    """Return a PNG with a sentence below it that says why nothing moves."""
+    image = Image.open(io.BytesIO(picture))
+    line = 24
+    page = Image.new("L", (max(image.width, 480), image.height + line), 255)
+    page.paste(image)
+    font = ImageFont.load_default(14)
+    ImageDraw.Draw(page).text((2, image.height + 4), STILL, fill=90, font=font)
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+class Explorer(ipywidgets.VBox):
+    """Controls over a picture that follows them; a subclass says which, and draws it.
+
+    A redraw is a function of `state` and nothing else: one decoding, one PNG, handed to an image
+    that is never cleared, so that nothing flickers. Events that come faster than redraws are
+    merged by the front end, which sends the next position when the last one has been drawn.
+
+    Args:
+        choices: the controls of the first row, beside the seed and the buttons.
+        dimensions: the latent dimensions that get a slider.
+        names: dimension -> what a move to the right seems to do; the slider says it.
+        beside: stands at the left of the picture.
+
+    Raises:
+        ValueError: a state to begin with that cannot be drawn.
+    """
+
+    NAME: ClassVar[str]  # of the app: its class in the page, and the start of saved files' names
+    COLUMNS: ClassVar[int]  # images in a row of the picture
+    ZOOM: ClassVar[int] = 2
+    FOLDER: ClassVar[str] = "pictures"  # where *Save* puts them, below the notebook's folder
+
+    def __init__(
+        self,
+        choices: Sequence[ipywidgets.Widget],
+        dimensions: Sequence[int] = (),
+        names: dict[int, str] | None = None,
+        beside: ipywidgets.Widget | None = None,
+    ) -> None:
+        self.seed = ipywidgets.BoundedIntText(
+            0, 0, 10**9, description="seed", layout=ipywidgets.Layout(width="180px")
+        )
+        self.resample = ipywidgets.Button(description="Resample", icon="refresh")
+        self.save = ipywidgets.Button(description="Save", icon="download")
+        self.shifts = {
+            dimension: ipywidgets.FloatSlider(
+                0,
+                min=-3,
+                max=3,
+                step=0.1,
+                description=(names or {}).get(dimension, f"move z[{dimension}]"),
+                style={"description_width": "130px"},
+                layout=ipywidgets.Layout(width="350px", flex="0 0 auto"),
+            )
+            for dimension in dimensions
+        }
+        # Its own size on every screen that is wide enough, and never out of proportion.
+        fixed = ipywidgets.Layout(align_self="flex-start", flex="0 1 auto", max_width="100%")
+        self.picture = ipywidgets.Image(value=self.render(), format="png", layout=fixed)
+        self.message = ipywidgets.HTML()
+        for control in (*choices, self.seed, *self.shifts.values()):
+            if isinstance(control, ipywidgets.ValueWidget):
+                control.observe(self.redraw, names="value")
+        self.resample.on_click(self._next_seed)
+        self.save.on_click(self._save)
+        super().__init__(
+            [
+                ipywidgets.HBox([*choices, self.resample, self.seed, self.save], layout=WRAP),
+                ipywidgets.HBox(list(self.shifts.values()), layout=WRAP),
+                ipywidgets.HBox([beside, self.picture], layout=WRAP) if beside else self.picture,
+                self.message,
+            ]
+        )
+        self.add_class(self.NAME)
+
+    @property
+    def state(self) -> Any:
+        """The state that the controls stand for, a dataclass."""
+        raise NotImplementedError
+
+    def draw(self) -> Tensor:
+        """Return the images (N, 28, 28) of the state."""
+        raise NotImplementedError
+
+    def render(self) -> bytes:
+        """Return the picture of the state as a PNG that carries its settings."""
+        settings = {"app": self.NAME} | dataclasses.asdict(self.state)
+        return png(self.draw(), self.COLUMNS, self.ZOOM, settings)
+
+    def redraw(self, _: object = None) -> None:
+        """Show the picture of the state, or what went wrong on the way to it."""
+        with self.errors_shown():
+            self.picture.value = self.render()
+            self.message.value = ""
+
+    @contextlib.contextmanager
+    def errors_shown(self) -> Iterator[None]:
+        """Show an exception in the app: from a callback it would go to a log that nobody reads."""
+        try:
+            yield
+        except Exception as error:
+            self.message.value = f"<b>{html.escape(f'{type(error).__name__}: {error}')}</b>"
+
+    @property
+    def moved(self) -> dict[int, float]:
+        """What the latent sliders stand at."""
+        return {dimension: slider.value for dimension, slider in self.shifts.items()}
+
+    def _next_seed(self, _: ipywidgets.Button) -> None:
+        self.seed.value += 1
+
+    def _save(self, _: ipywidgets.Button) -> None:
+        with self.errors_shown():
+            picture = self.picture.value
+            path = Path(self.FOLDER, f"{self.NAME}-{zlib.crc32(picture):08x}.png")
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(picture)
+            self.message.value = f"Saved as {html.escape(str(path))}, with its settings inside."
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """Add the still picture, for pages that show no widgets."""
+        bundle: dict[str, Any] = super()._repr_mimebundle_(**kwargs) or {}
+        picture = base64.b64encode(still(self.picture.value)).decode()
+        return bundle | {"image/png": picture, "text/plain": STILL}

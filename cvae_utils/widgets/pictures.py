@@ -1,0 +1,411 @@
+"""What the apps show: plain functions, a state in, images out.
+
+A state holds all that a picture depends on. The same state gives the same picture, on any device:
+noise is drawn on the CPU, from the seed in the state.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from cvae_utils import masks
+from cvae_utils.checks import (
+    IMAGE_SHAPE,
+    NUM_CLASSES,
+    check_at_least,
+    check_choice,
+    check_labels,
+    check_positive,
+    check_unit_images,
+)
+from cvae_utils.models import ConditionalGenerator, ConditionalVAE, Gaussian, InpaintingCVAE
+from cvae_utils.models.base import one_hot_labels
+from cvae_utils.plotting import tile
+
+# latent dimension -> how far all codes are moved along it, in standard deviations of the prior
+Shifts = Mapping[int, float]
+
+HIDDEN_GREY = 0.5  # how a hidden pixel is shown
+TOOLS = ("ink", "paper", "hide")
+INK_RADIUS, BRUSH_RADIUS = 1.2, 2.5  # pixels
+
+
+class Stroke(NamedTuple):
+    """One stroke of a tool over the page.
+
+    Attributes:
+        tool: `"ink"` writes and lets the model see what is written, `"paper"` wipes and lets it see
+            the empty paper, `"hide"` takes pixels out of sight.
+        points: (row, column) in pixels, joined by straight lines.
+    """
+
+    tool: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class ExplorerState:
+    """All that a picture of the digit explorer depends on.
+
+    Attributes:
+        digit: the label asked for, 0 to 9.
+        seed: which random codes.
+        shifts: latent dimension -> how far all codes are moved along it, in standard deviations
+            of the prior.
+    """
+
+    digit: int = 0
+    seed: int = 0
+    shifts: Shifts = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StyleState:
+    """All that a picture of the style explorer depends on.
+
+    Attributes:
+        digit: the label of the handwritten digits whose style is taken, 0 to 9.
+        seed: which of them.
+    """
+
+    digit: int = 5
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MorphState:
+    """All that a picture of the morph explorer depends on.
+
+    Attributes:
+        first: the label on the left, 0 to 9.
+        last: the label on the right.
+        seed: which two styles, above and below.
+    """
+
+    first: int = 3
+    last: int = 8
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DuelState:
+    """All that a picture of several models side by side depends on.
+
+    Attributes:
+        digit: the label asked for, 0 to 9.
+        seed: which random codes, the same for each model.
+        temperature: how far from zero they are drawn, in standard deviations of the prior.
+    """
+
+    digit: int = 3
+    seed: int = 0
+    temperature: float = 0.9
+
+
+@dataclass(frozen=True)
+class HoleState:
+    """All that a picture of the hole explorer depends on.
+
+    Attributes:
+        image: which of the images.
+        top: the first hidden row.
+        left: the first hidden column.
+        size: hidden rows and columns; 0 hides nothing, 28 everything.
+        seed: which random codes.
+        shifts: as in `ExplorerState`.
+    """
+
+    image: int = 0
+    top: int = 9
+    left: int = 9
+    size: int = 10
+    seed: int = 0
+    shifts: Shifts = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DrawingState:
+    """All that a picture of the drawing explorer depends on.
+
+    Attributes:
+        image: which of the images lies on the page at first; None is a page that is hidden as a
+            whole.
+        strokes: what has been done to it since, in order.
+        seed: which random codes.
+    """
+
+    image: int | None = None
+    strokes: tuple[Stroke, ...] = ()
+    seed: int = 0
+
+
+def check_digit(digit: int, name: str = "digit") -> None:
+    """Raise a ValueError unless `digit` is one of 0 to 9."""
+    if digit not in range(NUM_CLASSES):
+        raise ValueError(
+            f"{name} must be a whole number from 0 to {NUM_CLASSES - 1}, got {digit!r}"
+        )
+
+
+def check_image(image: int, images: Tensor) -> None:
+    """Raise a ValueError unless `image` numbers one of `images` (N, 28, 28) in [0, 1]."""
+    check_unit_images("images", images)
+    if image not in range(len(images)):
+        raise ValueError(f"image must be from 0 to {len(images) - 1}, got {image!r}")
+
+
+def shifted_noise(latent_dim: int, count: int, seed: int, shifts: Shifts) -> Tensor:
+    """Draw `count` codes (count, latent_dim) in standard deviations of the prior, all shifted."""
+    check_at_least("count", count, 1)
+    eps = torch.randn(count, latent_dim, generator=torch.Generator().manual_seed(seed))
+    for dimension, shift in shifts.items():
+        if dimension not in range(latent_dim):
+            raise ValueError(
+                f"shifts must name latent dimensions 0 to {latent_dim - 1}, got {dimension}"
+            )
+        eps[:, dimension] += shift
+    return eps
+
+
+@torch.no_grad()
+def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) -> Tensor:
+    """Draw `count` digits (count, 28, 28) of one label, each from a code of its own.
+
+    Another digit keeps the codes, so that only the label changes.
+
+    Raises:
+        ValueError: a digit outside 0 to 9, or a shift of a dimension that the model has not got.
+    """
+    check_digit(state.digit)
+    device = next(model.parameters()).device
+    z = shifted_noise(model.latent_dim, count, state.seed, state.shifts).to(device)
+    return model.generate(z, torch.full((count,), state.digit, device=device))
+
+
+@torch.no_grad()
+def restyle(
+    model: ConditionalVAE, images: Tensor, labels: Tensor, state: StyleState, hands: int = 3
+) -> Tensor:
+    """Write all ten digits in the hands of some handwritten ones.
+
+    The code of a handwritten digit, given its label, holds what the label does not say: the style.
+    It is handed to the generation network together with each of the ten labels.
+
+    Args:
+        model: an autoencoder that knows labels.
+        images: (N, 28, 28) in [0, 1].
+        labels: (N,) int64.
+        state: which of them.
+        hands: how many, if there are as many with that label.
+
+    Returns:
+        (hands * 11, 28, 28): for each the handwritten digit, then 0 to 9.
+
+    Raises:
+        ValueError: a digit outside 0 to 9, or one that is not among the labels.
+    """
+    check_digit(state.digit)
+    check_unit_images("images", images)
+    check_labels("labels", labels, len(images))
+    candidates = (labels == state.digit).nonzero().squeeze(1)
+    if len(candidates) == 0:
+        raise ValueError(f"digit must be one of the labels {labels.unique().tolist()}, "
+                         f"got {state.digit}")  # fmt: skip
+    order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(state.seed))
+    chosen = candidates[order[:hands].to(labels.device)]
+    device = next(model.parameters()).device
+    written, told = images[chosen].to(device), labels[chosen].to(device)
+    z = model.recognize(written, told).mu  # (hands, latent_dim)
+    digits = torch.arange(NUM_CLASSES, device=device).repeat(len(z))  # 0 ... 9, 0 ... 9, ...
+    drawn = model.generate(z.repeat_interleave(NUM_CLASSES, 0), digits)
+    rows = drawn.view(len(z), NUM_CLASSES, *IMAGE_SHAPE)
+    return torch.cat([written[:, None], rows], dim=1).flatten(0, 1)
+
+
+@torch.no_grad()
+def morph(
+    model: ConditionalGenerator, state: MorphState, columns: int = 11, rows: int = 5
+) -> Tensor:
+    """Draw a grid in which the label changes from left to right and the style from top to bottom.
+
+    Between two labels the condition is a mixture, 70 % three and 30 % eight, say: no training
+    example was like that. Between two styles the code turns from one to the other along a sphere,
+    where the straight line would lead through the middle, and codes there are rare (White 2016).
+
+    Returns:
+        (rows * columns, 28, 28).
+
+    Raises:
+        ValueError: labels outside 0 to 9, fewer than two columns or rows.
+    """
+    check_digit(state.first, "first")
+    check_digit(state.last, "last")
+    check_at_least("columns", columns, 2)
+    check_at_least("rows", rows, 2)
+    anchor = next(model.parameters())
+    labels = torch.tensor([state.first, state.last], device=anchor.device)
+    first, last = one_hot_labels(labels, anchor.dtype)  # (10,) each
+    share = torch.linspace(0, 1, columns, device=anchor.device)[:, None]
+    c = torch.lerp(first, last, share).repeat(rows, 1)  # (rows * columns, 10)
+    above, below = shifted_noise(model.latent_dim, 2, state.seed, {})  # (latent_dim,) each
+    angle = torch.linspace(0, torch.pi / 2, rows)[:, None]
+    styles = above * angle.cos() + below * angle.sin()  # (rows, latent_dim)
+    z = styles.to(anchor.device).repeat_interleave(columns, 0)
+    return model.paint(model.generation_net(z, c), c)
+
+
+@torch.no_grad()
+def duel(models: Sequence[ConditionalGenerator], state: DuelState, count: int = 10) -> Tensor:
+    """Let several models draw the same digit, `count` times each.
+
+    Returns:
+        (len(models) * count, 28, 28), model after model.
+
+    Raises:
+        ValueError: a digit outside 0 to 9, a temperature that is not above 0, no models.
+    """
+    check_digit(state.digit)
+    check_positive("temperature", state.temperature)
+    check_at_least("the number of models", len(models), 1)
+    drawn = []
+    for model in models:
+        device = next(model.parameters()).device
+        eps = shifted_noise(model.latent_dim, count, state.seed, {}).to(device)
+        labels = torch.full((count,), state.digit, device=device)
+        drawn.append(model.generate(state.temperature * eps, labels).cpu())
+    return torch.cat(drawn)
+
+
+@torch.no_grad()
+def complete(
+    model: InpaintingCVAE, image: Tensor, mask: Tensor, seed: int, shifts: Shifts, count: int
+) -> Tensor:
+    """Fill what the mask hides in one image (28, 28), `count` times: (count, 28, 28).
+
+    Another image or mask keeps the noise, which each prior p(z | c) turns into codes of its own.
+
+    Raises:
+        ValueError: a shift of a dimension that the model has not got.
+    """
+    device = next(model.parameters()).device
+    eps = shifted_noise(model.latent_dim, count, seed, shifts).to(device)
+    given = masks.hide(image[None].to(device), mask)  # (1, 2, 28, 28)
+    prior: Gaussian = model.prior_net(model.condition(given))
+    return model.generate(prior.at(eps), given.expand(count, -1, -1, -1))
+
+
+def spread(images: Tensor) -> Tensor:
+    """Return the standard deviation of each pixel over images (N, 28, 28), doubled: (28, 28).
+
+    A pixel in [0, 1] has at most 0.5, so that the doubled one is black where opinions are divided.
+    """
+    return 2 * images.std(dim=0, correction=0)
+
+
+def fill(model: InpaintingCVAE, images: Tensor, state: HoleState, count: int = 10) -> Tensor:
+    """Hide a square of one image and fill it in `count` ways.
+
+    Args:
+        model: an inpainting model, trained on mixed masks if the hole shall move.
+        images: (N, 28, 28) in [0, 1]; the state says which one.
+        state: image, hole, seed and shifts.
+        count: how many completions, an even number.
+
+    Returns:
+        (4 + count, 28, 28), to be laid out in two rows: the image with its hole left grey, half
+        of the completions, their mean; the whole image, the other half, their `spread`.
+
+    Raises:
+        ValueError: an image that is not among them, a hole of negative size, or a shift of a
+            dimension that the model has not got.
+    """
+    check_image(state.image, images)
+    original = images[state.image]
+    mask = masks.hole(state.top, state.left, state.size, state.size)
+    completions = complete(model, original, mask, state.seed, state.shifts, count).cpu()
+    flawed = torch.where(mask, original.cpu(), HIDDEN_GREY)
+    return two_rows((flawed, original.cpu()), completions)
+
+
+def two_rows(before: Sequence[Tensor], completions: Tensor) -> Tensor:
+    """Put completions (N, 28, 28) in two rows: an image before each, mean and spread behind."""
+    rows = []
+    behind = (completions.mean(0), spread(completions))
+    for row, half in enumerate(completions.chunk(2)):
+        rows += [*before[row : row + 1], *half, behind[row]]
+    return torch.stack(rows)
+
+
+def page(images: Tensor, state: DrawingState) -> tuple[Tensor, Tensor]:
+    """Return what lies on the page after all strokes: image (28, 28) and mask, True if visible.
+
+    Raises:
+        ValueError: an image that is not among `images` (N, 28, 28), or an unknown tool.
+    """
+    if state.image is None:
+        image, mask = torch.zeros(IMAGE_SHAPE), torch.zeros(IMAGE_SHAPE, dtype=torch.bool)
+    else:
+        check_image(state.image, images)
+        image, mask = images[state.image].cpu(), torch.ones(IMAGE_SHAPE, dtype=torch.bool)
+    for tool, points in state.strokes:
+        check_choice("tool", tool, TOOLS)
+        distance = masks.distance(points)  # (28, 28)
+        touched = distance <= BRUSH_RADIUS
+        if tool == "ink":
+            # One pixel of a soft edge, as the scanned digits have it; what was hidden is paper.
+            ink = (INK_RADIUS + 0.5 - distance).clamp(0, 1)
+            image = torch.maximum(torch.where(mask, image, 0), ink)
+        elif tool == "paper":
+            image = torch.where(touched, 0, image)
+        mask = mask & ~touched if tool == "hide" else mask | touched
+    return image, mask
+
+
+def fill_page(
+    model: InpaintingCVAE, images: Tensor, state: DrawingState, count: int = 10
+) -> Tensor:
+    """Fill what is hidden on the page in `count` ways.
+
+    Returns:
+        (2 + count, 28, 28), to be laid out in two rows: half of the completions, their mean; the
+        other half, their `spread`.
+
+    Raises:
+        ValueError: an image that is not among `images` (N, 28, 28), or an unknown tool.
+    """
+    image, mask = page(images, state)
+    return two_rows((), complete(model, image, mask, state.seed, {}, count).cpu())
+
+
+def png(
+    images: Tensor, columns: int, zoom: int = 2, settings: Mapping[str, Any] | None = None
+) -> bytes:
+    """Encode images (N, 28, 28) in [0, 1] as one PNG, `columns` to a row, dark on light.
+
+    Args:
+        images: in reading order.
+        columns: images in a row.
+        zoom: screen pixels per pixel.
+        settings: what the picture shows; kept inside the file as JSON, in its text `settings`.
+    """
+    check_at_least("zoom", zoom, 1)
+    grey = (tile(images, columns, gap=4) * 255).round().byte()
+    picture = Image.fromarray(grey.numpy())
+    notes = PngInfo()
+    if settings is not None:
+        notes.add_text("settings", json.dumps(settings))
+    buffer = io.BytesIO()
+    # Smooth zoom, light compression: the picture is sent over loopback, and speed is what is felt.
+    picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.BICUBIC).save(
+        buffer, "PNG", compress_level=1, pnginfo=notes
+    )
+    return buffer.getvalue()
