@@ -71,7 +71,10 @@ class ProgressBar(Callback):
     def on_start(self, epochs: int, steps_per_epoch: int) -> None:
         """Show the empty bar."""
         steps = epochs * steps_per_epoch
-        self._bar = tqdm(total=steps, unit="step", mininterval=0.5, file=sys.stdout, ncols=110)
+        form = "{l_bar}{bar:12}{r_bar}"  # a short bar: the means are what one reads
+        self._bar = tqdm(
+            total=steps, unit="step", mininterval=0.5, file=sys.stdout, bar_format=form
+        )
 
     def on_step(self) -> None:
         """Move on by one."""

@@ -155,10 +155,10 @@ def drawing_time(model: ConditionalGenerator, repeats: int = 5) -> float:
 # What is compared, in the order of the table, with its title.
 COMPARED = {
     "vae": "VAE",
-    "vae_z20": "VAE, smaller: 256 units, 20 numbers, 50 epochs",
-    "label_cvae_blind": "CVAE, label in the generation network only",
-    "label_cvae": "CVAE, label in both networks",
-    "label_cvae_z20": "CVAE, 20 numbers in a code, batches of 100",
+    "vae_z20": "smaller VAE, code of 20",
+    "label_cvae_blind": "CVAE, blind recognition",
+    "label_cvae": "label CVAE",
+    "label_cvae_z20": "label CVAE, code of 20",
     "conv_cvae": "conv CVAE",
     "gan": "GAN",
     "cgan": "conditional GAN",
