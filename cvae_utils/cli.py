@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from cvae_utils import checkpoints, data, evaluation, masks, objectives, training
+from cvae_utils import checkpoints, data, distributed, evaluation, masks, objectives, training
 from cvae_utils.checks import check_at_least
 from cvae_utils.models import GAN, MODELS, Classifier, InpaintingCVAE, Model, build
 from cvae_utils.models.label_cvae import LABEL_IN
@@ -135,6 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
+    with distributed.joined() as team:
+        return _train_in(team, options)
+
+
+def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     check_at_least("--importance-samples", options.importance_samples, 0)
     if options.out.is_dir():
         raise ValueError(f"--out must be a file to write, got the folder {options.out}")
@@ -152,15 +157,20 @@ def _train(options: argparse.Namespace) -> int:
             f"{options.model} does not take one of {sorted(config)}: {error}"
         ) from None
     dataset = data.load(options.data)
-    print(dataset)
+    if team.leads:
+        print(dataset)
     chosen: dict[str, Any] = {
         "epochs": options.epochs,
         "batch_size": options.batch_size,
         "max_learning_rate": options.max_learning_rate,
         "seed": options.seed,
         "precision": options.precision,
+        "processes": team.size,
     }
-    history = _fit(model, dataset.train, chosen, options)
+    callbacks = [training.ProgressBar()] if team.leads else []
+    history = _fit(model, dataset.train, chosen, callbacks, options)
+    if not team.leads:
+        return INTERRUPTED if history.interrupted else 0
     if not history.epochs:
         print(f"no epoch was finished: {options.out} was not written", file=sys.stderr)
         return INTERRUPTED
@@ -204,10 +214,15 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _fit(
-    model: Model, train: data.Split, chosen: dict[str, Any], options: argparse.Namespace
+    model: Model,
+    train: data.Split,
+    chosen: dict[str, Any],
+    callbacks: list[training.Callback],
+    options: argparse.Namespace,
 ) -> training.History:
     """Train each kind of model on what it is for; add to `chosen` what only this kind has."""
-    settings = chosen | {"callbacks": [training.ProgressBar()]}
+    names = ("epochs", "batch_size", "max_learning_rate", "seed", "precision")
+    settings = {name: chosen[name] for name in names} | {"callbacks": callbacks}
     if isinstance(model, Classifier):
         return training.fit(model, objectives.cross_entropy, train, prepare=data.jitter, **settings)
     if isinstance(model, InpaintingCVAE):

@@ -11,10 +11,12 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from cvae_utils.checks import check_at_least, check_choice, check_positive
 from cvae_utils.data import Split, batches, binarize
+from cvae_utils.distributed import crew
 
 Model = TypeVar("Model", bound=nn.Module)
 # (model, x, labels, generator) -> per-example terms (B,), one of them named "loss"
@@ -61,6 +63,18 @@ class Callback:
         """Called once, also after an interrupt."""
 
 
+class Terms(nn.Module):
+    """A model's objective as a module, which is what several processes share gradients of."""
+
+    def __init__(self, model: Model, objective: Objective[Model]) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+
+    def forward(self, x: Tensor, labels: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
+        """Return the objective's terms, each (B,)."""
+        return self.objective(self.model, x, labels, noise)
+
+
 class ProgressBar(Callback):
     """A bar over all steps with the last epoch's means, as text.
 
@@ -94,7 +108,9 @@ class ProgressBar(Callback):
 def pick_device(name: str = "auto") -> torch.device:
     """Return the device of that name; `"auto"` is the GPU if there is one, else the CPU."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device(name)
 
 
@@ -116,15 +132,17 @@ def fit(
 
     The learning rate rises to its maximum and falls to nearly zero, and Adam's first decay rate
     moves the other way (Smith & Topin 2018): a short run then ends as settled as a long one. An
-    interrupt (the stop button, Ctrl-C) ends the run
-    early; model and history are kept.
+    interrupt (the stop button, Ctrl-C) ends the run early; model and history are kept.
+
+    Under torchrun each process takes its share of every batch, and the gradients are averaged;
+    examples that would leave the shares unequal, fewer than there are processes, are left out.
 
     Args:
         model: what is trained.
         objective: per-example terms; the mean of `loss` over the batch is minimized.
         train: uint8 images and labels, moved to the model's device once, as a whole.
         epochs: passes over `train`.
-        batch_size: examples in a step.
+        batch_size: examples in a step, of all processes together.
         max_learning_rate: the top of the cycle.
         seed: decides the order of the examples, the binarization and the noise.
         prepare: makes floating-point images of a uint8 batch.
@@ -148,9 +166,18 @@ def fit(
     check_choice("precision", precision, PRECISIONS)
     if momentum is not None and not 0 <= momentum < 1:
         raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+    team = crew()
+    if batch_size % team.size:
+        raise ValueError(
+            f"batch_size must be a multiple of the {team.size} processes, got {batch_size}"
+        )
     device = next(model.parameters()).device
-    train = train.to(device)
-    generator = torch.Generator(device).manual_seed(seed)
+    train = train.take(len(train) - len(train) % team.size).to(device)
+    order = noise = torch.Generator(device).manual_seed(seed)
+    step: nn.Module = Terms(model, objective)
+    if team.size > 1:  # all go through the data in one order, each draws noise of its own
+        noise = torch.Generator(device).manual_seed(seed + 1_000_003 * (team.rank + 1))
+        step = DistributedDataParallel(step)
     betas = (0.9 if momentum is None else momentum, 0.999)
     optimizer = torch.optim.Adam(model.parameters(), betas=betas, fused=True)
     steps_per_epoch = math.ceil(len(train) / batch_size)
@@ -169,10 +196,10 @@ def fit(
         for _ in range(epochs):
             start = time.perf_counter()
             sums: dict[str, Tensor] = {}
-            for images, labels in batches(train, batch_size, generator):
-                x = prepare(images, generator)
+            for images, labels in batches(train, batch_size, order):
+                x, y = prepare(team.share(images), noise), team.share(labels)
                 with autocast:
-                    terms = objective(model, x, labels, generator)
+                    terms = step(x, y, noise)
                 optimizer.zero_grad()
                 terms["loss"].mean().backward()
                 optimizer.step()
@@ -181,13 +208,14 @@ def fit(
                     sums[name] = sums.get(name, 0) + values.detach().sum()
                 for callback in callbacks:
                     callback.on_step()
-            row = {name: total.item() / len(train) for name, total in sums.items()}
+            row = {name: team.total(s).item() / len(train) for name, s in sums.items()}
             history.epochs.append(row | {"seconds": time.perf_counter() - start})
             for callback in callbacks:
                 callback.on_epoch(history)
     except KeyboardInterrupt:
         history.interrupted = True
-        print(f"Interrupted after {len(history.epochs)} of {epochs} epochs; the model is kept.")
+        if team.leads:
+            print(f"Interrupted after {len(history.epochs)} of {epochs} epochs; the model is kept.")
     finally:
         model.eval()
         for callback in callbacks:

@@ -72,8 +72,8 @@ def test_importing_the_package_brings_in_no_heavy_guest() -> None:
     assert done.stdout.strip() == "[]"
 
 
-ROOMS = ["checks", "data", "masks", "models", "objectives", "training", "checkpoints", "evaluation",
-         "plotting", "widgets", "cli"]  # fmt: skip
+ROOMS = ["checks", "data", "masks", "models", "objectives", "distributed", "training",
+         "checkpoints", "evaluation", "plotting", "widgets", "cli"]  # fmt: skip
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -1,0 +1,71 @@
+"""Several processes that train one model together, as torchrun starts them.
+
+`torchrun --nproc-per-node=2 -m cvae_utils train ...` starts two processes that differ in a few
+environment variables. Each holds the whole model and a share of every batch, and torch's
+DistributedDataParallel averages their gradients (Li et al. 2020). Without torchrun everything here
+is a crew of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who trains together.
+
+    Attributes:
+        rank: which of them this process is; 0 is the one that prints and writes.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process prints and writes for all."""
+        return self.rank == 0
+
+    def share(self, rows: Tensor) -> Tensor:
+        """Return this process's rows of a batch (B, ...): as many as everyone's if B divides."""
+        return rows[self.rank :: self.size]
+
+    def total(self, value: Tensor) -> Tensor:
+        """Return the sum of one tensor over all processes."""
+        if self.size > 1:
+            dist.all_reduce(value)
+        return value
+
+
+def crew() -> Crew:
+    """Return who trains together in this process."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return Crew()
+    return Crew(dist.get_rank(), dist.get_world_size())
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[Crew]:
+    """Join the processes that torchrun has started, if it has; leave them at the end.
+
+    They talk through NCCL where there are GPUs, a GPU for each, and through gloo on the CPU.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield Crew()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield crew()
+    finally:
+        dist.destroy_process_group()
