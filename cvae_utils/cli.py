@@ -217,7 +217,7 @@ def _fit(
     model: Model,
     train: data.Split,
     chosen: dict[str, Any],
-    callbacks: list[training.Callback],
+    callbacks: Sequence[training.Callback],
     options: argparse.Namespace,
 ) -> training.History:
     """Train each kind of model on what it is for; add to `chosen` what only this kind has."""

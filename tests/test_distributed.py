@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from cvae_utils import checkpoints, data, masks, objectives
 from cvae_utils.distributed import Crew, crew
@@ -63,7 +64,7 @@ def member(rank: int, folder: Path, work: Work, split: data.Split) -> None:
 
 def together(folder: Path, work: Work, split: data.Split) -> list[dict[str, Any]]:
     """Train in two processes; return what each ended with."""
-    context = torch.multiprocessing.spawn(member, (folder, work, split), nprocs=SIZE, join=False)
+    context = spawn(member, (folder, work, split), nprocs=SIZE, join=False)
     while not context.join():  # each call waits for one of them, and raises what it raised
         pass
     return [torch.load(folder / str(rank), weights_only=True) for rank in range(SIZE)]
