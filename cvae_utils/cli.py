@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> int:
-    with distributed.joined() as team:
+    with distributed.joined(options.device) as team:
         return _train_in(team, options)
 
 
@@ -195,7 +195,7 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
         training=chosen
         | {
             "epochs": len(history.epochs),  # fewer than asked for, after an interrupt
-            "seconds": round(sum(history.curve("seconds"))),
+            "seconds": round(sum(history.curve("seconds")), 1),
             "device": str(device),
             "torch": torch.__version__,
         },

@@ -54,17 +54,20 @@ def crew() -> Crew:
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Crew]:
+def joined(device: str = "auto") -> Iterator[Crew]:
     """Join the processes that torchrun has started, if it has; leave them at the end.
 
-    They talk through NCCL where there are GPUs, a GPU for each, and through gloo on the CPU.
+    Args:
+        device: `"cpu"` to talk through gloo on any machine; otherwise, where there are GPUs, each
+            process takes one of its own and they talk through NCCL.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Crew()
         return
-    if torch.cuda.is_available():
+    on_gpus = device != "cpu" and torch.cuda.is_available()
+    if on_gpus:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("nccl" if on_gpus else "gloo")
     try:
         yield crew()
     finally:
