@@ -77,6 +77,19 @@ def elsewhere(setting: Setting, rounds: int) -> Point:
     return Point(**json.loads(done.stdout.splitlines()[-1]))
 
 
+def chart(measured: dict[str, list[Point]], path: Path) -> None:
+    """Draw the seconds, a panel for each thing that was varied."""
+    figure, axes = plt.subplots(1, len(VARIED), figsize=(9, 2.6), sharey=True, layout="constrained")
+    for panel, (name, values) in zip(axes, VARIED.items(), strict=True):
+        panel.loglog(values, [point.seconds for point in measured[name]], "o-", color="#0072B2")
+        panel.set(xlabel=LABELS[name], ylim=(0.1, 10))
+        panel.set_xticks(values, [f"{value:,}" for value in values], rotation=30)
+        panel.set_xticks([], minor=True)
+        panel.grid(alpha=0.3, which="both")
+    axes[0].set_ylabel("seconds for one epoch")
+    figure.savefig(path, dpi=90)
+
+
 def main() -> None:
     """Measure, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -89,19 +102,15 @@ def main() -> None:
         return
     print(f"one epoch of the MLP CVAE; {options.rounds} rounds; torch {torch.__version__}, "
           f"{torch.get_num_threads()} threads, {platform.machine()}")  # fmt: skip
-    figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), layout="constrained")
-    for panel, (name, values) in zip(axes, VARIED.items(), strict=True):
-        points = []
+    measured: dict[str, list[Point]] = {}
+    for name, values in VARIED.items():
+        measured[name] = []
         for value in values:
             point = elsewhere(replace(Setting(), **{name: value}), options.rounds)
-            points.append(point)
+            measured[name].append(point)
             print(f"{name:12} {value:7,} {point.seconds:7.2f} s {point.megabytes:7,.0f} MB peak")
-        panel.loglog(values, [point.seconds for point in points], "o-", color="#0072B2")
-        panel.set(xlabel=LABELS[name], ylim=(0.05, 20))
-        panel.grid(alpha=0.3, which="both")
-    axes[0].set_ylabel("seconds for one epoch")
     options.chart.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.chart, dpi=90)
+    chart(measured, options.chart)
 
 
 if __name__ == "__main__":

@@ -295,7 +295,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         _print(dataset, rows, as_json=options.json)
     if options.all:
         compared = evaluation.compare(
-            reference, dataset, options.seed, samples, device, progress=True
+            reference, dataset, options.seed, samples, device, progress=sys.stderr
         )
         for name in evaluation.models_in(compared):
             _warn(name, checkpoints.load(name)[1], dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import torch
 from tqdm import tqdm
@@ -172,7 +172,7 @@ def compare(
     seed: int = 0,
     importance_samples: int | None = None,
     device: torch.device | str = "cpu",
-    progress: bool = False,
+    progress: TextIO | None = None,
 ) -> pd.DataFrame:
     """Measure every shipped model that draws digits, and real digits for orientation.
 
@@ -182,7 +182,7 @@ def compare(
         seed: see `measure`.
         importance_samples: see `measure`.
         device: where the models compute.
-        progress: whether to show a bar.
+        progress: where a progress bar is written, if anywhere.
 
     Returns:
         A row for each model of `COMPARED` and two of real digits; a column for each figure, empty
@@ -191,7 +191,7 @@ def compare(
     import pandas as pd  # slow to import, and rarely needed
 
     rows: dict[str, Figures] = {}
-    for name in tqdm(COMPARED, disable=not progress, unit="model"):
+    for name in tqdm(COMPARED, disable=progress is None, unit="model", file=progress):
         loaded, provenance = checkpoints.load(name, device)
         figures = measure(loaded, dataset.test, seed, importance_samples, reference=reference)
         figures["parameters"] = parameters(loaded)
