@@ -23,6 +23,7 @@ from cvae_utils.models import CGAN, InpaintingCVAE, LabelCVAE
 from cvae_utils.training import History, fit
 
 SIZE = 2
+LOOPBACK = "lo" if sys.platform == "linux" else "lo0"  # nobody else shall listen in
 Work = Callable[[data.Split], tuple[nn.Module, History]]
 
 
@@ -54,7 +55,7 @@ def game(split: data.Split) -> tuple[nn.Module, History]:
 def member(rank: int, folder: Path, work: Work, split: data.Split) -> None:
     """Be one of the processes; leave weights and history behind."""
     torch.set_num_threads(1)
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    os.environ["GLOO_SOCKET_IFNAME"] = LOOPBACK
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=SIZE)
     assert crew() == Crew(rank, SIZE)
     model, history = work(split)
@@ -145,7 +146,7 @@ def test_torchrun_trains_and_only_the_first_process_writes(tmp_path: Path) -> No
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
             "-m", "cvae_utils", *words,
         ],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": LOOPBACK},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
