@@ -20,10 +20,10 @@ lab: $(INSTALLED)
 	    --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS)) \
 	    $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
-# Two workers share two cores: one thread each, or they slow each other down. The notebooks, which
-# are the longest, come first.
+# Two workers share two cores: one thread each, or they slow each other down. (Tests
+# beside notebooks; two notebooks at once take longer, as training is bound by memory.)
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --nbval-lax \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax \
 	    --nbval-current-env --nbval-cell-timeout=900 $(NOTEBOOKS) tests $(ARGS)
 
 # Widget states are left out: a page without a kernel shows the still picture instead.
