@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
 from cvae_utils import data
-from cvae_utils.models import ConditionalVAE, Gaussian
+from cvae_utils.models import ConditionalVAE, Gaussian, InpaintingCVAE, LabelCVAE
 
 matplotlib.use("Agg")  # before anything opens a figure: tests run without a screen
 torch.set_num_threads(1)  # for small tensors, threads that wait for each other cost the most
@@ -56,6 +56,28 @@ class Echo(ConditionalVAE):
 @pytest.fixture
 def echo() -> ConditionalVAE:
     return Echo()
+
+
+@pytest.fixture
+def cvae() -> LabelCVAE:
+    """Random weights, large enough that code and label change every picture."""
+    torch.manual_seed(1)
+    model = LabelCVAE(latent_dim=4, width=16)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    return model
+
+
+@pytest.fixture
+def inpainting() -> InpaintingCVAE:
+    """Random weights, large enough that code, image and hole change every picture."""
+    torch.manual_seed(1)
+    model = InpaintingCVAE(latent_dim=4, width=4, hidden=16)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(2)
+    return model
 
 
 @pytest.fixture(scope="session")

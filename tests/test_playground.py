@@ -42,30 +42,9 @@ Maker = Callable[[], Explorer]
 
 
 @pytest.fixture
-def cvae() -> LabelCVAE:
-    """Random weights, large enough that code and label change every picture."""
-    torch.manual_seed(1)
-    model = LabelCVAE(latent_dim=4, width=16)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(3)
-    return model
-
-
-@pytest.fixture
 def cgan() -> CGAN:
     torch.manual_seed(2)
     return CGAN(latent_dim=4, width=4, hidden=16).eval()
-
-
-@pytest.fixture
-def inpainting() -> InpaintingCVAE:
-    torch.manual_seed(1)
-    model = InpaintingCVAE(latent_dim=4, width=4, hidden=16)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(2)
-    return model
 
 
 @pytest.fixture

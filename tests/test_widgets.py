@@ -28,19 +28,8 @@ from cvae_utils.widgets import (
 
 
 @pytest.fixture
-def model() -> LabelCVAE:
-    """Random weights, large enough that code and label change every picture."""
-    torch.manual_seed(1)
-    model = LabelCVAE(latent_dim=4, width=16)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(3)
-    return model
-
-
-@pytest.fixture
-def app(model: LabelCVAE) -> DigitExplorer:
-    return DigitExplorer(model)
+def app(cvae: LabelCVAE) -> DigitExplorer:
+    return DigitExplorer(cvae)
 
 
 def codes(images: Tensor) -> Tensor:
@@ -166,9 +155,9 @@ def test_zoom_below_one_is_refused() -> None:
 # ---------------------------------------------------------------- the app
 
 
-def test_the_first_picture_is_that_of_the_controls(app: DigitExplorer, model: LabelCVAE) -> None:
+def test_the_first_picture_is_that_of_the_controls(app: DigitExplorer, cvae: LabelCVAE) -> None:
     assert app.state == ExplorerState(7, 0, {0: 0.0, 1: 0.0, 2: 0.0})
-    wanted = png(explore(model, ExplorerState(7)), 10)
+    wanted = png(explore(cvae, ExplorerState(7)), 10)
     assert np.array_equal(pixels(app.picture.value), pixels(wanted))
     assert app.message.value == ""
     # Twenty digits in two rows of ten.
@@ -188,20 +177,20 @@ def test_each_control_changes_the_picture_and_back_gives_the_very_same(app: Digi
     assert len(pictures) == 1 + 5  # each of the five controls has an effect of its own
 
 
-def test_the_digit_slider_asks_for_that_digit(app: DigitExplorer, model: LabelCVAE) -> None:
+def test_the_digit_slider_asks_for_that_digit(app: DigitExplorer, cvae: LabelCVAE) -> None:
     app.digit.value = 4
     app.shifts[2].value = 1.5
     state = ExplorerState(4, 0, {0: 0.0, 1: 0.0, 2: 1.5})
-    assert np.array_equal(pixels(app.picture.value), pixels(png(explore(model, state), 10)))
+    assert np.array_equal(pixels(app.picture.value), pixels(png(explore(cvae, state), 10)))
 
 
-def test_resample_takes_the_next_seed(app: DigitExplorer, model: LabelCVAE) -> None:
+def test_resample_takes_the_next_seed(app: DigitExplorer, cvae: LabelCVAE) -> None:
     first = app.picture.value
     app.resample.click()
     assert app.seed.value == 1
     second = app.picture.value
     assert second != first
-    wanted = png(explore(model, ExplorerState(7, 1)), 10)
+    wanted = png(explore(cvae, ExplorerState(7, 1)), 10)
     assert np.array_equal(pixels(second), pixels(wanted))
     app.resample.click()
     assert app.picture.value not in (first, second)
@@ -215,24 +204,24 @@ class Broken(nn.Module):
 
 
 def test_an_error_in_an_event_is_shown_and_cleared_by_the_next_good_one(
-    app: DigitExplorer, model: LabelCVAE
+    app: DigitExplorer, cvae: LabelCVAE
 ) -> None:
-    first, good = app.picture.value, model.generation_net
-    model.generation_net = Broken()
+    first, good = app.picture.value, cvae.generation_net
+    cvae.generation_net = Broken()
     app.digit.value = 3  # must not raise: an exception here would end in a log
     assert "RuntimeError: no &lt;b&gt;ink&lt;/b&gt; &amp; no paper" in app.message.value
     assert "<b>ink</b>" not in app.message.value
     assert app.picture.value == first  # the last good picture stays
-    model.generation_net = good
+    cvae.generation_net = good
     app.digit.value = 7
     assert app.message.value == ""
     assert app.picture.value == first
 
 
-def test_the_chosen_dimensions_and_digit_come_first(model: LabelCVAE) -> None:
-    app = DigitExplorer(model, dimensions=(3, 1), digit=2)
+def test_the_chosen_dimensions_and_digit_come_first(cvae: LabelCVAE) -> None:
+    app = DigitExplorer(cvae, dimensions=(3, 1), digit=2)
     assert app.state == ExplorerState(2, 0, {3: 0.0, 1: 0.0})
-    assert DigitExplorer(model, dimensions=()).state.shifts == {}
+    assert DigitExplorer(cvae, dimensions=()).state.shifts == {}
 
 
 def test_all_controls_are_part_of_the_app(app: DigitExplorer) -> None:
@@ -246,11 +235,11 @@ def test_all_controls_are_part_of_the_app(app: DigitExplorer) -> None:
     assert "digit-explorer" in app._dom_classes  # the browser test finds it by this
 
 
-def test_a_digit_or_dimension_that_is_not_there_is_refused(model: LabelCVAE) -> None:
+def test_a_digit_or_dimension_that_is_not_there_is_refused(cvae: LabelCVAE) -> None:
     with pytest.raises(ValueError, match="latent dimensions 0 to 3, got 9"):
-        DigitExplorer(model, dimensions=(0, 9))
+        DigitExplorer(cvae, dimensions=(0, 9))
     with pytest.raises(ValueError, match=r"digit must be .* from 0 to 9, got 10"):
-        DigitExplorer(model, digit=10)
+        DigitExplorer(cvae, digit=10)
 
 
 def test_pages_without_widgets_get_the_still_picture(app: DigitExplorer) -> None:
@@ -268,17 +257,6 @@ def test_pages_without_widgets_get_the_still_picture(app: DigitExplorer) -> None
 
 
 # ---------------------------------------------------------------- the hole
-
-
-@pytest.fixture
-def inpainting() -> InpaintingCVAE:
-    """Random weights, large enough that code, image and hole change every picture."""
-    torch.manual_seed(1)
-    model = InpaintingCVAE(latent_dim=4, width=4, hidden=16)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(2)
-    return model
 
 
 def test_filling_shows_the_flawed_image_the_whole_one_and_completions(

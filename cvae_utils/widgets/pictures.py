@@ -6,6 +6,7 @@ noise is drawn on the CPU, from the seed in the state.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -345,6 +346,12 @@ def two_rows(before: Sequence[Tensor], completions: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+@functools.lru_cache(maxsize=512)
+def _distance(points: tuple[tuple[float, float], ...]) -> Tensor:
+    # Every move of the mouse draws the page anew, of which only the last stroke has changed.
+    return masks.distance(points)
+
+
 def page(images: Tensor, state: DrawingState) -> tuple[Tensor, Tensor]:
     """Return what lies on the page after all strokes: image (28, 28) and mask, True if visible.
 
@@ -358,7 +365,7 @@ def page(images: Tensor, state: DrawingState) -> tuple[Tensor, Tensor]:
         image, mask = images[state.image].cpu(), torch.ones(IMAGE_SHAPE, dtype=torch.bool)
     for tool, points in state.strokes:
         check_choice("tool", tool, TOOLS)
-        distance = masks.distance(points)  # (28, 28)
+        distance = _distance(points)  # (28, 28)
         touched = distance <= BRUSH_RADIUS
         if tool == "ink":
             # One pixel of a soft edge, as the scanned digits have it; what was hidden is paper.
