@@ -13,6 +13,15 @@ from torch import Tensor, nn
 
 from cvae_utils import data
 from cvae_utils.models import ConditionalVAE, Gaussian, InpaintingCVAE, LabelCVAE
+from tests.reliability import (  # hooks of pytest, which looks for them here
+    pytest_addoption as pytest_addoption,
+)
+from tests.reliability import (
+    pytest_collection_modifyitems as pytest_collection_modifyitems,
+)
+from tests.reliability import (
+    pytest_configure as pytest_configure,
+)
 
 matplotlib.use("Agg")  # before anything opens a figure: tests run without a screen
 torch.set_num_threads(1)  # for small tensors, threads that wait for each other cost the most

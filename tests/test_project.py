@@ -72,7 +72,7 @@ def test_importing_the_package_brings_in_no_heavy_guest() -> None:
     assert done.stdout.strip() == "[]"
 
 
-ROOMS = ["checks", "data", "masks", "models", "objectives", "distributed", "training",
+ROOMS = ["checks", "files", "data", "masks", "models", "objectives", "distributed", "training",
          "checkpoints", "evaluation", "plotting", "widgets", "cli"]  # fmt: skip
 
 

@@ -1,0 +1,47 @@
+"""Files that are there as a whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from pathlib import Path
+
+ABANDONED_SECONDS = 3600.0  # no write takes this long: its process was killed in the middle
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that whoever looks finds the old file or the new one.
+
+    The bytes go to a file of their own in the same folder, down to the disk, and then take the
+    name over in one move, which the operating system does wholly or not at all. Several writers
+    do not disturb each other: the last one stays. The folder is made when it is not there.
+
+    Raises:
+        OSError: no space, no permission, ...; what was at `path` is untouched, nothing is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name}."
+    for leftover in path.parent.glob(f"{prefix}*.part"):
+        with contextlib.suppress(OSError):  # another process may have been quicker
+            if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
+                leftover.unlink()
+    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(0o666 & ~_umask())  # mkstemp's own files are for their owner alone
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return the process's mask of permissions, which can only be read by setting it."""
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
