@@ -1,9 +1,14 @@
-"""Trained weights as safetensors, with what produced them in the file's own header."""
+"""Trained weights and unfinished runs as safetensors, with what they are in the file's own header.
+
+The format holds numbers and text and nothing that could run. A digest over all of it stands in the
+header too, so that a single changed byte is noticed.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from cvae_utils.data import Dataset
+from cvae_utils.files import write_whole
 from cvae_utils.models import (
     GAN,
     MODELS,
@@ -24,10 +30,14 @@ from cvae_utils.models import (
     Model,
     build,
 )
+from cvae_utils.snapshots import Snapshot
+from cvae_utils.training import Callback, History
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
 _HEADER_KEY = "cvae_utils"
+_RUN_KEY = "cvae_utils.run"
+_DIGEST_KEY = "sha256"
 
 
 class CheckpointError(RuntimeError):
@@ -75,16 +85,8 @@ def save(path: Path | str, model: nn.Module, provenance: Provenance) -> None:
 
     Weights that have been rounded to 16 bits (`train --half` does) take 16 bits in the file.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: _packed(tensor.cpu()) for name, tensor in model.state_dict().items()}
-    content = to_bytes(weights, metadata={_HEADER_KEY: json.dumps(asdict(provenance))})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    _write(Path(path), weights, _HEADER_KEY, asdict(provenance))
 
 
 def _packed(weights: Tensor) -> Tensor:
@@ -92,15 +94,52 @@ def _packed(weights: Tensor) -> Tensor:
     return (half if torch.equal(half.to(weights.dtype), weights) else weights).contiguous()
 
 
-def load(path: Path | str, device: torch.device | str = "cpu") -> tuple[Model, Provenance]:
+def _write(path: Path, tensors: dict[str, Tensor], key: str, about: dict[str, Any]) -> None:
+    text = json.dumps(about)
+    metadata = {key: text, _DIGEST_KEY: _digest(tensors, text)}
+    write_whole(path, to_bytes(tensors, metadata=metadata))
+
+
+def _read(path: Path, key: str) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors and the header's text under `key`, if every byte is as it was written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
+    if key not in header:
+        what = "checkpoint" if key == _HEADER_KEY else "unfinished run"
+        raise CheckpointError(f"{path} was not written by cvae_utils as a {what}: no {key} in it")
+    wanted, found = header.get(_DIGEST_KEY), _digest(tensors, header[key])
+    if wanted != found:
+        raise CheckpointError(f"{path} is damaged: SHA-256 {wanted} wanted, {found} found")
+    return tensors, header[key]
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    """Return the SHA-256 over the header's text and over name, type, shape and bytes of each."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def load(
+    path: Path | str, device: torch.device | str = "cpu", trained_on: str | None = None
+) -> tuple[Model, Provenance]:
     """Rebuild a model from its checkpoint, ready for evaluation, with its provenance.
 
     Args:
         path: a file, or the bare name of shipped weights such as `"label_cvae"`.
         device: where the model is wanted.
+        trained_on: the data set that the weights must have learned, one of `data.NAMES`; any when
+            None.
 
     Raises:
-        CheckpointError: no such file, a damaged one, or one that this project did not write.
+        CheckpointError: no such file, a damaged one, one that this project did not write, or one
+            of another data set.
     """
     if isinstance(path, str) and Path(path).name == path and not Path(path).is_file():
         path = folder() / f"{path.removesuffix('.safetensors')}.safetensors"
@@ -108,22 +147,18 @@ def load(path: Path | str, device: torch.device | str = "cpu") -> tuple[Model, P
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in folder().glob("*.safetensors")))
         raise CheckpointError(f"there is no checkpoint {path}; shipped weights: {shipped}")
+    weights, text = _read(path, _HEADER_KEY)
     try:
-        with safe_open(path, framework="pt") as file:
-            header = (file.metadata() or {}).get(_HEADER_KEY)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
-    if header is None:
-        raise CheckpointError(f"{path} was not written by cvae_utils: its header has no provenance")
-    try:
-        provenance = Provenance(**json.loads(header))
+        provenance = Provenance(**json.loads(text))
         model = build(provenance.model, **provenance.config)
         model.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} does not fit this version's models ({', '.join(MODELS)}): {error}"
         ) from error
+    learned = provenance.data.get("name", "unknown data")
+    if trained_on is not None and learned != trained_on:
+        raise CheckpointError(f"{path} was trained on {learned}, {trained_on} was wanted")
     return model.to(device).eval(), provenance
 
 
@@ -185,3 +220,76 @@ def _load_as(kind: type[Kind], wanted: str, path: Path | str, device: torch.devi
     if not isinstance(model, kind):
         raise CheckpointError(f"{path} is a {provenance.model}, {wanted} was wanted")
     return model
+
+
+def save_run(path: Path | str, history: History, about: dict[str, Any]) -> None:
+    """Write an unfinished run, as of its last finished epoch, wholly or not at all.
+
+    Args:
+        path: the file.
+        history: of the run; one without a snapshot has not begun, and nothing is written.
+        about: what must be the same when it goes on, as JSON can hold it: model, data, ...
+    """
+    if history.snapshot is None:
+        return
+    header = {
+        "about": about,
+        "settings": history.settings,
+        "epochs": history.epochs[: history.snapshot.epoch],
+        "numbers": history.snapshot.numbers,
+    }
+    tensors = {name: tensor.cpu() for name, tensor in history.snapshot.tensors.items()}
+    _write(Path(path), tensors, _RUN_KEY, header)
+
+
+def load_run(path: Path | str, about: dict[str, Any]) -> History:
+    """Read an unfinished run, for `training.fit` to go on with.
+
+    Args:
+        path: the file.
+        about: what it must be a run of, as `save_run` was told.
+
+    Raises:
+        CheckpointError: a damaged file, or a run of something else; the message says what differs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no unfinished run {path}")
+    tensors, text = _read(path, _RUN_KEY)
+    header = json.loads(text)
+    found, epochs, settings = header["about"], header["epochs"], header["settings"]
+    for name in sorted(found.keys() | about.keys()):
+        if found.get(name) != about.get(name):
+            raise CheckpointError(
+                f"{path} is the unfinished run of something else: {name} is {found.get(name)!r} "
+                f"there, {about.get(name)!r} was wanted"
+            )
+    snapshot = Snapshot(len(epochs), tensors, header["numbers"])
+    return History(epochs, settings["epochs"], True, settings, snapshot)
+
+
+class RunFile(Callback):
+    """Keeps an unfinished run in a file, so that a killed process loses little of it.
+
+    Args:
+        path: the file.
+        about: see `save_run`.
+        every: seconds between two writes, so that short epochs are not spent on writing.
+    """
+
+    def __init__(self, path: Path | str, about: dict[str, Any], every: float = 10.0) -> None:
+        self.path, self.about, self.every = Path(path), about, every
+        self._written = -1.0
+
+    def on_epoch(self, history: History) -> None:
+        """Write, if the last time was long enough ago."""
+        if self._written < 0 or time.monotonic() - self._written >= self.every:
+            self._write(history)
+
+    def on_end(self, history: History) -> None:
+        """Write what the last writing did not have."""
+        self._write(history)
+
+    def _write(self, history: History) -> None:
+        save_run(self.path, history, self.about)
+        self._written = time.monotonic()

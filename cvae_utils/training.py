@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cvae_utils.checks import check_at_least, check_choice, check_positive
 from cvae_utils.data import Split, batches, binarize
 from cvae_utils.distributed import crew
+from cvae_utils.snapshots import Parts, Snapshot
 
 Model = TypeVar("Model", bound=nn.Module)
 # (model, x, labels, generator) -> per-example terms (B,), one of them named "loss"
@@ -36,15 +37,31 @@ class History:
             `seconds`.
         planned: how many epochs were asked for.
         interrupted: whether the run was stopped by hand before it was through.
+        settings: what `fit` was told, as far as it decides the weights.
+        snapshot: the run at the end of its last good epoch, or at its start.
     """
 
     epochs: list[dict[str, float]] = field(default_factory=list)
     planned: int = 0
     interrupted: bool = False
+    settings: dict[str, Any] = field(default_factory=dict, repr=False)
+    snapshot: Snapshot | None = field(default=None, repr=False, compare=False)
 
     def curve(self, term: str) -> list[float]:
         """Return one term's mean, epoch by epoch."""
         return [epoch[term] for epoch in self.epochs]
+
+
+class TrainingError(RuntimeError):
+    """A run cannot go on as it was told to; the message says why, and what to change.
+
+    Attributes:
+        history: what was reached; `fit` goes on from it.
+    """
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
 
 
 class Callback:
@@ -127,12 +144,16 @@ def fit(
     precision: str = "float32",
     momentum: float | None = None,
     callbacks: Sequence[Callback] = (),
+    history: History | None = None,
 ) -> History:
     """Train `model` in place with Adam and a one-cycle learning rate, on the model's device.
 
     The learning rate rises to its maximum and falls to nearly zero, and Adam's first decay rate
-    moves the other way (Smith & Topin 2018): a short run then ends as settled as a long one. An
-    interrupt (the stop button, Ctrl-C) ends the run early; model and history are kept.
+    moves the other way (Smith & Topin 2018): a short run then ends as settled as a long one.
+
+    An interrupt (the stop button, Ctrl-C) ends the run early; model and history are kept, and
+    `fit` with the same arguments and this history goes on from the last finished epoch, as if
+    nothing had happened: on a CPU the weights end the same to the bit.
 
     Under torchrun each process takes its share of every batch, and the gradients are averaged;
     examples that would leave the shares unequal, fewer than there are processes, are left out.
@@ -152,12 +173,16 @@ def fit(
         momentum: Adam's first decay rate, held at this value; None moves it with the learning
             rate. Adversarial training wants little of it (Radford et al. 2016).
         callbacks: see the run go by.
+        history: of an earlier run, to go on with. It is filled in place: what it holds is there
+            also when the run ends in an error.
 
     Returns:
         The history, one row per finished epoch.
 
     Raises:
-        ValueError: an argument out of range; the message names it.
+        ValueError: an argument out of range, or other than the history's; the message names it.
+        TrainingError: the loss or a weight became infinite or NaN, and the model is back where it
+            was after the last good epoch; or a step does not fit into the memory.
     """
     check_at_least("epochs", epochs, 1)
     check_at_least("batch_size", batch_size, 1)
@@ -188,12 +213,17 @@ def fit(
         cycle_momentum=momentum is None,
     )
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    history = History(planned=epochs)
+    parts = Parts(model, optimizer, scheduler, {"order": order, "noise": noise})
+    settings = {
+        "epochs": epochs, "batch_size": batch_size, "max_learning_rate": max_learning_rate,
+        "seed": seed, "precision": precision, "momentum": momentum, "examples": len(train),
+    }  # fmt: skip
+    history = _begin(history or History(), settings, parts)
     for callback in callbacks:
         callback.on_start(epochs, steps_per_epoch)
     model.train()
     try:
-        for _ in range(epochs):
+        for epoch in range(len(history.epochs), epochs):
             start = time.perf_counter()
             sums: dict[str, Tensor] = {}
             for images, labels in batches(train, batch_size, order):
@@ -209,15 +239,60 @@ def fit(
                 for callback in callbacks:
                     callback.on_step()
             row = {name: team.total(s).item() / len(train) for name, s in sums.items()}
+            _check_finite(row, parts, history)
             history.epochs.append(row | {"seconds": time.perf_counter() - start})
+            history.snapshot = parts.take(epoch + 1)
             for callback in callbacks:
                 callback.on_epoch(history)
     except KeyboardInterrupt:
         history.interrupted = True
         if team.leads:
             print(f"Interrupted after {len(history.epochs)} of {epochs} epochs; the model is kept.")
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        message = f"a step of batch_size={batch_size} does not fit into the memory: lower it"
+        raise TrainingError(f"{message} ({error})", history) from error
     finally:
         model.eval()
         for callback in callbacks:
             callback.on_end(history)
     return history
+
+
+def _begin(history: History, settings: dict[str, Any], parts: Parts) -> History:
+    """Bring the run to where the history left it, or the history to the run's start."""
+    if history.snapshot is None:
+        history.settings, history.snapshot = settings, parts.take(0)
+    for name, value in settings.items():
+        if history.settings.get(name) != value:
+            raise ValueError(
+                f"{name} must be {history.settings.get(name)!r} as in the history that this run "
+                f"goes on with, got {value!r}"
+            )
+    parts.restore(history.snapshot)
+    del history.epochs[history.snapshot.epoch :]  # an interrupt may fall between row and snapshot
+    history.planned, history.interrupted = settings["epochs"], False
+    return history
+
+
+def _check_finite(row: dict[str, float], parts: Parts, history: History) -> None:
+    """Raise, with the model put back to the last snapshot, if an epoch led nowhere."""
+    good = all(math.isfinite(value) for value in row.values())
+    if good and all(weights.isfinite().all() for weights in parts.model.state_dict().values()):
+        return
+    if history.snapshot:
+        parts.restore(history.snapshot)
+    done, rate = len(history.epochs), history.settings["max_learning_rate"]
+    raise TrainingError(
+        f"epoch {done + 1} of {history.planned} diverged: a loss or a weight became infinite or "
+        f"NaN. The model is back where it was after epoch {done}; lower max_learning_rate, it was "
+        f"{rate:g}",
+        history,
+    )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Say whether memory ran out; on the CPU torch says so with a plain RuntimeError."""
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "DefaultCPUAllocator" in str(error)

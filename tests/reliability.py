@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -54,11 +55,12 @@ class Reliability:
         told = dict(report.user_properties)
         if "reliability" not in told:
             return
-        row = Row(*told["reliability"], report.nodeid.split("[")[0])  # type: ignore[misc]
+        area, tried, outcome = cast(tuple[str, str, str], told["reliability"])
+        row = Row(area, tried, outcome, report.nodeid.split("[")[0])
         if report.outcome != "passed":
             self.failed.add(row.test)
         elif report.when == "call":
-            self.cases[row] = self.cases.get(row, 0) + int(told.get("cases", 1))  # type: ignore[call-overload]
+            self.cases[row] = self.cases.get(row, 0) + cast(int, told.get("cases", 1))
 
     def page(self) -> str:
         """Return the page, areas in their order, rows in the order of the tests' files."""

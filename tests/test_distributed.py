@@ -139,7 +139,7 @@ def test_a_game_is_played_by_two_processes_too(tmp_path: Path, digits: data.Spli
 
 def test_torchrun_trains_and_only_the_first_process_writes(tmp_path: Path) -> None:
     path = tmp_path / "two.safetensors"
-    words = ["train", "vae", "--out", str(path), "--epochs", "1", "--batch-size", "1000"]
+    words = ["train", "vae", "--out", str(path), "--epochs", "1", "--batch-size", "100"]
     words += ["--width", "8", "--latent-dim", "2", "--importance-samples", "0", "--device", "cpu"]
     done = subprocess.run(
         [
