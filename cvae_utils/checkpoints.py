@@ -109,8 +109,8 @@ def _read(path: Path, key: str) -> tuple[dict[str, Tensor], str]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged, or no safetensors file: {error}") from error
     if key not in header:
-        what = "checkpoint" if key == _HEADER_KEY else "unfinished run"
-        raise CheckpointError(f"{path} was not written by cvae_utils as a {what}: no {key} in it")
+        what = "a checkpoint" if key == _HEADER_KEY else "an unfinished run"
+        raise CheckpointError(f"{path} was not written by cvae_utils as {what}: no {key} in it")
     wanted, found = header.get(_DIGEST_KEY), _digest(tensors, header[key])
     if wanted != found:
         raise CheckpointError(f"{path} is damaged: SHA-256 {wanted} wanted, {found} found")
@@ -122,7 +122,7 @@ def _digest(tensors: dict[str, Tensor], text: str) -> str:
     digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -195,28 +195,38 @@ def load_gan(path: Path | str, device: torch.device | str = "cpu") -> GAN:
     return _load_as(GAN, "a gan or cgan", path, device)
 
 
-def load_inpainting(path: Path | str, device: torch.device | str = "cpu") -> InpaintingCVAE:
+def load_inpainting(
+    path: Path | str, device: torch.device | str = "cpu", trained_on: str | None = None
+) -> InpaintingCVAE:
     """Load a checkpoint that must be an inpainting model; see `load`.
 
     Raises:
         CheckpointError: as `load`, or the checkpoint is another model.
     """
-    return _load_as(InpaintingCVAE, "an inpainting_cvae", path, device)
+    return _load_as(InpaintingCVAE, "an inpainting_cvae", path, device, trained_on)
 
 
 def load_classifier(
-    path: Path | str = "classifier", device: torch.device | str = "cpu"
+    path: Path | str = "classifier",
+    device: torch.device | str = "cpu",
+    trained_on: str | None = None,
 ) -> Classifier:
     """Load a checkpoint that must be a classifier; see `load`.
 
     Raises:
         CheckpointError: as `load`, or the checkpoint is another model.
     """
-    return _load_as(Classifier, "a classifier", path, device)
+    return _load_as(Classifier, "a classifier", path, device, trained_on)
 
 
-def _load_as(kind: type[Kind], wanted: str, path: Path | str, device: torch.device | str) -> Kind:
-    model, provenance = load(path, device)
+def _load_as(
+    kind: type[Kind],
+    wanted: str,
+    path: Path | str,
+    device: torch.device | str,
+    trained_on: str | None = None,
+) -> Kind:
+    model, provenance = load(path, device, trained_on)
     if not isinstance(model, kind):
         raise CheckpointError(f"{path} is a {provenance.model}, {wanted} was wanted")
     return model
@@ -227,10 +237,10 @@ def save_run(path: Path | str, history: History, about: dict[str, Any]) -> None:
 
     Args:
         path: the file.
-        history: of the run; one without a snapshot has not begun, and nothing is written.
+        history: of the run; before the end of its first epoch, nothing is written.
         about: what must be the same when it goes on, as JSON can hold it: model, data, ...
     """
-    if history.snapshot is None:
+    if history.snapshot is None or history.snapshot.epoch == 0:
         return
     header = {
         "about": about,
@@ -238,7 +248,7 @@ def save_run(path: Path | str, history: History, about: dict[str, Any]) -> None:
         "epochs": history.epochs[: history.snapshot.epoch],
         "numbers": history.snapshot.numbers,
     }
-    tensors = {name: tensor.cpu() for name, tensor in history.snapshot.tensors.items()}
+    tensors = {name: t.cpu().contiguous() for name, t in history.snapshot.tensors.items()}
     _write(Path(path), tensors, _RUN_KEY, header)
 
 

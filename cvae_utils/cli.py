@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMPORTANCE_SAMPLES = "codes per image for the negative log-likelihood; 500 take minutes, 0 none"
+JUDGE = "classifier of the same data that reads samples"
 INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
 
 
@@ -52,11 +53,16 @@ def parser() -> argparse.ArgumentParser:
         help="round the trained weights to 16 bits: half the file, and measured as rounded",
     )  # fmt: skip
     train.add_argument(
+        "--resume", action="store_true",
+        help="go on with the unfinished run that OUT.run holds, as if it had not been stopped",
+    )  # fmt: skip
+    train.add_argument(
         "--importance-samples", type=int, default=0, metavar="K", help=IMPORTANCE_SAMPLES
     )
     train.add_argument(
         "--penalty", type=float, default=0.1, help="on a gan's or cgan's discriminator, R1"
     )
+    train.add_argument("--judge", default="classifier", help=JUDGE)
     train.add_argument(
         "--mask", choices=tuple(masks.SOURCES), default="centre",
         help="what inpainting_cvae does not see",
@@ -105,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--data", choices=data.NAMES, default="mnist", help="measured on its test"
     )
+    evaluate.add_argument("--judge", default="classifier", help=JUDGE)
     evaluate.add_argument("--seed", type=int, default=0, help="of binarization, codes and samples")
     evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     evaluate.add_argument(
@@ -159,6 +166,9 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     dataset = data.load(options.data)
     if team.leads:
         print(dataset)
+    judge = None
+    if isinstance(model, GAN):  # all that can be said of it is what its samples are worth
+        judge = checkpoints.load_classifier(options.judge, device, dataset.name)
     chosen: dict[str, Any] = {
         "epochs": options.epochs,
         "batch_size": options.batch_size,
@@ -167,31 +177,31 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
         "precision": options.precision,
         "processes": team.size,
     }
-    callbacks = [training.ProgressBar()] if team.leads else []
-    history = _fit(model, dataset.train, chosen, callbacks, options)
+    own = _own_settings(model, options)
+    about = own | {"model": model.name, "config": model.config, "data": dataset.fingerprint}
+    run = options.out.with_name(f"{options.out.name}.run")
+    history = _begun(run, about, team, options.resume)
+    callbacks: list[training.Callback] = [training.ProgressBar()] if team.leads else []
+    if team.size == 1:
+        callbacks.append(checkpoints.RunFile(run, about))
+    _fit(model, dataset.train, history, chosen, callbacks, options)
+    chosen |= own
     if not team.leads:
         return INTERRUPTED if history.interrupted else 0
     if not history.epochs:
         print(f"no epoch was finished: {options.out} was not written", file=sys.stderr)
         return INTERRUPTED
-    if not all(weights.isfinite().all() for weights in model.parameters()):
-        raise RuntimeError(
-            f"the training diverged and {options.out} was not written; "
-            f"lower --max-learning-rate, it was {options.max_learning_rate:g}"
-        )
     if options.half:
         model.half().float()
-    reference = None
-    if isinstance(model, GAN):  # all that can be said of it is what its samples are worth
-        judge = checkpoints.load_classifier(device=device)
-        reference = evaluation.Reference(judge, dataset.train, dataset.test)
+    reference = evaluation.Reference(judge, dataset.train, dataset.test) if judge else None
     metrics = evaluation.measure(
         model, dataset.test, 0, options.importance_samples, options.mask, reference
     )
     provenance = checkpoints.Provenance(
         model=model.name,
         config=model.config,
-        command=" ".join(["python -m cvae_utils", *options.words]),
+        # To go on or to have begun there gives the same weights.
+        command=" ".join(["python -m cvae_utils", *(w for w in options.words if w != "--resume")]),
         training=chosen
         | {
             "epochs": len(history.epochs),  # fewer than asked for, after an interrupt
@@ -210,32 +220,64 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     checkpoints.save(options.out, model, provenance)
     print(json.dumps(metrics))
     print(f"wrote {options.out}")
-    return INTERRUPTED if history.interrupted else 0
+    if history.interrupted:
+        if run.is_file():
+            print(f"{run} holds the unfinished run: --resume goes on with it")
+        return INTERRUPTED
+    run.unlink(missing_ok=True)
+    return 0
+
+
+def _own_settings(model: Model, options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options that only this kind of model has."""
+    if isinstance(model, InpaintingCVAE):
+        return {"mask": options.mask}
+    return {"penalty": options.penalty} if isinstance(model, GAN) else {}
+
+
+def _begun(
+    run: Path, about: dict[str, Any], team: distributed.Crew, resume: bool
+) -> training.History:
+    """Return the history to go on with, which is a new one unless a run was left unfinished."""
+    if team.size > 1:  # each process has random numbers of its own, and only one writes
+        if resume:
+            raise ValueError(f"--resume must be left out with {team.size} processes")
+        return training.History()
+    if not run.is_file():
+        return training.History()
+    if not resume:
+        raise ValueError(
+            f"{run} holds an unfinished run: go on with it by --resume, or delete it to begin anew"
+        )
+    history = checkpoints.load_run(run, about)
+    print(f"going on after epoch {len(history.epochs)} of {history.planned}")
+    return history
 
 
 def _fit(
     model: Model,
     train: data.Split,
+    history: training.History,
     chosen: dict[str, Any],
     callbacks: Sequence[training.Callback],
     options: argparse.Namespace,
-) -> training.History:
-    """Train each kind of model on what it is for; add to `chosen` what only this kind has."""
+) -> None:
+    """Train each kind of model on what it is for."""
     names = ("epochs", "batch_size", "max_learning_rate", "seed", "precision")
-    settings = {name: chosen[name] for name in names} | {"callbacks": callbacks}
+    settings = {name: chosen[name] for name in names}
+    settings |= {"callbacks": callbacks, "history": history}
     if isinstance(model, Classifier):
-        return training.fit(model, objectives.cross_entropy, train, prepare=data.jitter, **settings)
-    if isinstance(model, InpaintingCVAE):
-        chosen["mask"] = options.mask
+        training.fit(model, objectives.cross_entropy, train, prepare=data.jitter, **settings)
+    elif isinstance(model, InpaintingCVAE):
         objective = objectives.inpainting(masks.SOURCES[options.mask])
-        return training.fit(model, objective, train, prepare=data.nudge, **settings)
-    if isinstance(model, GAN):
-        chosen["penalty"] = options.penalty
-        objective = objectives.adversarial(options.penalty)
-        return training.fit(
-            model, objective, train, prepare=data.grey, momentum=objectives.GAN_MOMENTUM, **settings
+        training.fit(model, objective, train, prepare=data.nudge, **settings)
+    elif isinstance(model, GAN):
+        game = objectives.adversarial(options.penalty)
+        training.fit(
+            model, game, train, prepare=data.grey, momentum=objectives.GAN_MOMENTUM, **settings
         )
-    return training.fit(model, objectives.negative_elbo, train, **settings)
+    else:
+        training.fit(model, objectives.negative_elbo, train, **settings)
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -252,7 +294,7 @@ def _sample(options: argparse.Namespace) -> int:
 def _inpaint(options: argparse.Namespace) -> int:
     check_at_least("--digits", options.digits, 1)
     check_at_least("--completions", options.completions, 1)
-    model = checkpoints.load_inpainting(options.checkpoint)
+    model = checkpoints.load_inpainting(options.checkpoint, trained_on=options.data)
     test = data.load(options.data).test.take(options.digits)
     generator = torch.Generator().manual_seed(options.seed)
     x = data.to_unit(test.images)
@@ -280,36 +322,35 @@ def _evaluate(options: argparse.Namespace) -> int:
     if not options.checkpoint and not options.all:
         raise ValueError("evaluate needs checkpoints, or --all")
     device = training.pick_device(options.device)
-    judge = checkpoints.load_classifier(device=device)
     dataset = data.load(options.data)
+    judge = checkpoints.load_classifier(options.judge, device, dataset.name)
     reference = evaluation.Reference(judge, dataset.train, dataset.test)
     rows = {}
     if options.checkpoint:
         for name in options.checkpoint:
-            model, provenance = checkpoints.load(name, device)
+            model, provenance = checkpoints.load(name, device, trained_on=dataset.name)
             mask = str(provenance.training.get("mask"))
             rows[name] = evaluation.measure(
                 model, dataset.test, options.seed, samples, mask, reference
             )
-            _warn(name, provenance, dataset)
+            _warn_of_digits_seen(name, provenance, dataset)
         _print(dataset, rows, as_json=options.json)
     if options.all:
         compared = evaluation.compare(
             reference, dataset, options.seed, samples, device, progress=sys.stderr
         )
         for name in evaluation.models_in(compared):
-            _warn(name, checkpoints.load(name)[1], dataset)
+            _warn_of_digits_seen(name, checkpoints.load(name)[1], dataset)
         _write_tables(options.out, {"comparison": compared, "holes": evaluation.recorded_holes()})
     return 0
 
 
-def _warn(name: str, provenance: checkpoints.Provenance, dataset: data.Dataset) -> None:
+def _warn_of_digits_seen(
+    name: str, provenance: checkpoints.Provenance, dataset: data.Dataset
+) -> None:
     """Say on stderr what a reader of the figures must know."""
     if caveat := provenance.caveat(dataset):
         print(f"NOTE: these digits and {name}: {caveat}", file=sys.stderr)
-    if provenance.data.get("name") != dataset.name:
-        trained = provenance.data.get("name", "unknown data")
-        print(f"NOTE: {name} was trained on {trained}, not {dataset.name}", file=sys.stderr)
 
 
 def _print(dataset: data.Dataset, rows: dict[str, dict[str, float]], as_json: bool) -> None:

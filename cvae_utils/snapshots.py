@@ -57,17 +57,24 @@ class Parts:
         """Put everything back to where it was.
 
         Raises:
-            ValueError: the snapshot is of another model.
+            ValueError: the snapshot is of another model; nothing has changed then.
         """
-        found = {part: _below(part, snapshot.tensors) for part in ("model", "optimizer")}
+        found, wanted = _below("model", snapshot.tensors), self.model.state_dict()
+        for name in sorted(found.keys() | wanted.keys()):
+            shapes = [tuple(m[name].shape) if name in m else None for m in (found, wanted)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(
+                    f"history must be of this model: {name} has shape {shapes[0]} there, "
+                    f"{shapes[1]} was wanted"
+                )
+        self.model.load_state_dict(found)
+        weights = [w for group in self.optimizer.param_groups for w in group["params"]]
         memory: dict[int, dict[str, Tensor]] = {}
-        for name, value in found["optimizer"].items():
+        for name, value in _below("optimizer", snapshot.tensors).items():
             index, key = name.split(".")
-            memory.setdefault(int(index), {})[key] = value
-        try:
-            self.model.load_state_dict(found["model"])
-        except RuntimeError as error:
-            raise ValueError(f"the snapshot is of another model: {error}") from error
+            like = weights[int(index)] if value.ndim else value
+            # A copy, laid out as the weights are: the fused step walks through both in one pace.
+            memory.setdefault(int(index), {})[key] = torch.empty_like(like).copy_(value)
         numbers = copy.deepcopy(snapshot.numbers)
         self.optimizer.load_state_dict({"state": memory, "param_groups": numbers["groups"]})
         self.scheduler.load_state_dict(numbers["scheduler"])

@@ -60,7 +60,9 @@ def inpainting_checkpoint(tmp_path: Path) -> Path:
         for parameter in model.parameters():
             parameter.mul_(2)
     path = tmp_path / "inpainting.safetensors"
-    provenance = checkpoints.Provenance(model=model.name, config=model.config)
+    provenance = checkpoints.Provenance(
+        model=model.name, config=model.config, data={"name": "mnist"}
+    )
     checkpoints.save(path, model, provenance)
     return path
 
@@ -314,7 +316,8 @@ def test_evaluate_prints_the_figures_of_each_checkpoint(
     for seed, path in enumerate(paths):
         torch.manual_seed(seed)
         judge = Classifier(width=1)
-        checkpoints.save(path, judge, checkpoints.Provenance("classifier", judge.config))
+        provenance = checkpoints.Provenance(judge.name, judge.config, data={"name": "mnist"})
+        checkpoints.save(path, judge, provenance)
     assert main(["evaluate", *map(str, paths), "--device", "cpu"]) == 0
     captured = capsys.readouterr()
     title, *rows = captured.out.splitlines()
@@ -470,7 +473,7 @@ def test_a_diverged_training_writes_nothing_and_says_what_to_lower(
     out = tmp_path / "vae.safetensors"
     words = ["train", "vae", "--out", str(out), "--epochs", "1", "--width", "4"]
     assert main([*words, "--max-learning-rate", "1e30"]) == 1
-    assert "lower --max-learning-rate" in capsys.readouterr().err
+    assert "lower max_learning_rate" in capsys.readouterr().err
     assert not out.exists()
 
 
