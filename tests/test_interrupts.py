@@ -124,16 +124,19 @@ def test_a_signal_at_any_moment_costs_nothing(
     record_property: Callable[[str, object], None],
 ) -> None:
     whole = tiny()
-    start = time.perf_counter()
     wanted = means(train(whole, digits))
-    seconds = time.perf_counter() - start
+    seconds = []
+    for _ in range(3):  # the first run of a process is much longer than any other
+        start = time.perf_counter()
+        train(tiny(), digits)
+        seconds.append(time.perf_counter() - start)
     chance, signals = random.Random(0), 0  # noqa: S311 - moments, no secrets
     while signals < 100:
         model, history = tiny(), History()
         through = False
         while not through:
             try:
-                alarm(chance.uniform(0, 1.5 * seconds))
+                alarm(chance.uniform(0, min(seconds)))
                 train(model, digits, history=history)
                 through = not history.interrupted
                 alarm(0)
