@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cvae_utils.checks import check_at_least, check_choice, check_positive
 from cvae_utils.data import Split, batches, binarize
 from cvae_utils.distributed import crew
+from cvae_utils.interrupts import held_back
 from cvae_utils.snapshots import Parts, Snapshot
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -151,8 +152,8 @@ def fit(
     The learning rate rises to its maximum and falls to nearly zero, and Adam's first decay rate
     moves the other way (Smith & Topin 2018): a short run then ends as settled as a long one.
 
-    An interrupt (the stop button, Ctrl-C) ends the run early; model and history are kept, and
-    `fit` with the same arguments and this history goes on from the last finished epoch, as if
+    An interrupt (the stop button, Ctrl-C) ends the run after the step; model and history are kept,
+    and `fit` with the same arguments and this history goes on from the last finished epoch, as if
     nothing had happened: on a CPU the weights end the same to the bit.
 
     Under torchrun each process takes its share of every batch, and the gradients are averaged;
@@ -218,45 +219,48 @@ def fit(
         "epochs": epochs, "batch_size": batch_size, "max_learning_rate": max_learning_rate,
         "seed": seed, "precision": precision, "momentum": momentum, "examples": len(train),
     }  # fmt: skip
-    history = _begin(history or History(), settings, parts)
-    for callback in callbacks:
-        callback.on_start(epochs, steps_per_epoch)
-    model.train()
-    try:
-        for epoch in range(len(history.epochs), epochs):
-            start = time.perf_counter()
-            sums: dict[str, Tensor] = {}
-            for images, labels in batches(train, batch_size, order):
-                x, y = prepare(team.share(images), noise), team.share(labels)
-                with autocast:
-                    terms = step(x, y, noise)
-                optimizer.zero_grad()
-                terms["loss"].mean().backward()
-                optimizer.step()
-                scheduler.step()
-                for name, values in terms.items():  # summed on the device, read once an epoch
-                    sums[name] = sums.get(name, 0) + values.detach().sum()
-                for callback in callbacks:
-                    callback.on_step()
-            row = {name: team.total(s).item() / len(train) for name, s in sums.items()}
-            _check_finite(row, parts, history)
-            history.epochs.append(row | {"seconds": time.perf_counter() - start})
-            history.snapshot = parts.take(epoch + 1)
-            for callback in callbacks:
-                callback.on_epoch(history)
-    except KeyboardInterrupt:
-        history.interrupted = True
-        if team.leads:
-            print(f"Interrupted after {len(history.epochs)} of {epochs} epochs; the model is kept.")
-    except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
-            raise
-        message = f"a step of batch_size={batch_size} does not fit into the memory: lower it"
-        raise TrainingError(f"{message} ({error})", history) from error
-    finally:
-        model.eval()
+    with held_back() as let_interrupts_through:
+        history = _begin(history or History(), settings, parts)
         for callback in callbacks:
-            callback.on_end(history)
+            callback.on_start(epochs, steps_per_epoch)
+        model.train()
+        try:
+            for epoch in range(len(history.epochs), epochs):
+                start = time.perf_counter()
+                sums: dict[str, Tensor] = {}
+                for images, labels in batches(train, batch_size, order):
+                    x, y = prepare(team.share(images), noise), team.share(labels)
+                    with autocast:
+                        terms = step(x, y, noise)
+                    optimizer.zero_grad()
+                    terms["loss"].mean().backward()
+                    optimizer.step()
+                    scheduler.step()
+                    for name, values in terms.items():  # summed on the device, read once an epoch
+                        sums[name] = sums.get(name, 0) + values.detach().sum()
+                    for callback in callbacks:
+                        callback.on_step()
+                    let_interrupts_through()
+                row = {name: team.total(s).item() / len(train) for name, s in sums.items()}
+                _check_finite(row, parts, history)
+                history.epochs.append(row | {"seconds": time.perf_counter() - start})
+                history.snapshot = parts.take(epoch + 1)
+                for callback in callbacks:
+                    callback.on_epoch(history)
+        except KeyboardInterrupt:
+            history.interrupted = True
+            if team.leads:
+                done = f"{len(history.epochs)} of {epochs} epochs"
+                print(f"Interrupted after {done}; the model is kept.")
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            message = f"a step of batch_size={batch_size} does not fit into the memory: lower it"
+            raise TrainingError(f"{message} ({error})", history) from error
+        finally:
+            model.eval()
+            for callback in callbacks:
+                callback.on_end(history)
     return history
 
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import torch
@@ -102,15 +102,18 @@ def test_an_interrupt_at_any_step_costs_nothing(
 
 @pytest.fixture
 def alarm() -> Iterator[Callable[[float], bool]]:
-    """A clock that raises KeyboardInterrupt after some seconds, wherever the program is then."""
+    """A clock that presses Ctrl-C after some seconds, wherever the program is then."""
 
-    def ring(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
+    def press(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
 
-    before = signal.signal(signal.SIGALRM, ring)
+    # A test runner may have Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    unused = signal.signal(signal.SIGALRM, press)
     yield lambda seconds: bool(signal.setitimer(signal.ITIMER_REAL, seconds))
     signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGALRM, unused)
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.reliability(
@@ -141,11 +144,81 @@ def test_a_signal_at_any_moment_costs_nothing(
                 through = not history.interrupted
                 alarm(0)
                 signals += history.interrupted
-            except KeyboardInterrupt:  # rang outside the loop's own guard
+            except KeyboardInterrupt:  # before the run began, or when it was through
                 signals += 1
         assert torch.equal(weights(model), weights(whole))
         assert means(history) == wanted
     record_property("cases", signals)
+
+
+def test_an_interrupt_waits_for_the_end_of_the_step(
+    digits: data.Split, alarm: Callable[[float], bool]
+) -> None:
+    """Ctrl-C in the middle of a forward pass: the step is made whole, and it is the last one."""
+    model, seen = tiny(), []
+
+    class Count(Callback):
+        def on_step(self) -> None:
+            seen.append(weights(model))
+
+    def pressed(model: LabelCVAE, x: Tensor, y: Tensor, g: torch.Generator) -> Terms:
+        if len(seen) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return objectives.negative_elbo(model, x, y, g)
+
+    history = train(model, digits, objective=pressed, callbacks=[Count()])
+    assert history.interrupted
+    assert len(seen) == 5
+    assert torch.equal(weights(model), seen[-1])
+    assert not torch.equal(seen[-1], seen[-2])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_who_presses_twice_does_not_wait(
+    digits: data.Split, alarm: Callable[[float], bool]
+) -> None:
+    calls = 0
+
+    def stuck(model: LabelCVAE, x: Tensor, y: Tensor, g: torch.Generator) -> Terms:
+        nonlocal calls
+        calls += 1
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the second press stops it here")
+
+    assert train(tiny(), digits, objective=stuck).interrupted
+    assert calls == 1
+
+
+def test_an_interrupt_after_the_last_step_is_not_lost(
+    digits: data.Split, alarm: Callable[[float], bool]
+) -> None:
+    class Late(Callback):
+        def on_end(self, history: History) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    history = History()
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny(), digits, history=history, callbacks=[Late()])
+    assert len(history.epochs) == 3
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.Handlers.SIG_DFL])
+def test_a_program_that_treats_interrupts_itself_is_left_alone(
+    digits: data.Split, handler: signal.Handlers
+) -> None:
+    before = signal.signal(signal.SIGINT, handler)
+    seen = []
+
+    class Look(Callback):
+        def on_step(self) -> None:
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    try:
+        train(tiny(), digits, epochs=1, callbacks=[Look()])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert set(seen) == {handler}
 
 
 def small_models() -> dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]]:
