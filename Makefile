@@ -3,6 +3,9 @@
 # make bench  measurements to repeat               make lock   renews the tested versions
 # make results  the comparison of all models anew, into docs/ and the README
 # make refresh  executes the notebooks in place, before a commit
+# make reliability  the page of what was broken on purpose, from the tests that broke it
+# make oldest  every test with the oldest versions that pyproject.toml allows
+# make audit  known weaknesses of the tested versions, asked of their public lists
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
@@ -13,7 +16,7 @@ INSTALLED := $(VENV)/.installed
 # The venv's own kernel comes before one of the same name in the user's home.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: lab test run refresh results lint bench lock clean
+.PHONY: lab test run refresh results reliability oldest audit lint bench lock clean
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
@@ -22,9 +25,26 @@ lab: $(INSTALLED)
 
 # Two workers share two cores: one thread each, or they slow each other down. (Tests
 # beside notebooks; two notebooks at once take longer, as training is bound by memory.)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# A run of all tests also holds docs/reliability.md against what they did.
+RELIABILITY := --reliability=check
+
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax \
-	    --nbval-current-env --nbval-cell-timeout=900 $(NOTEBOOKS) tests $(ARGS)
+	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
+	    $(NOTEBOOKS) tests $(if $(ARGS),,$(RELIABILITY)) $(ARGS)
+
+reliability: $(INSTALLED)
+	$(PYTEST) -m reliability --reliability=write tests
+
+oldest: $(INSTALLED)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-oldest
+	$(BIN)/uv pip install --quiet --python .venv-oldest/bin/python --resolution lowest-direct \
+	    --editable '.[dev]'
+	touch .venv-oldest/.installed
+	$(MAKE) test VENV=.venv-oldest RELIABILITY=
+
+audit: $(INSTALLED)
+	$(BIN)/uv tool run pip-audit --requirement requirements.txt --no-deps --disable-pip
 
 # Widget states are left out: a page without a kernel shows the still picture instead.
 NBCONVERT := $(BIN)/jupyter nbconvert --log-level=WARN
@@ -68,7 +88,7 @@ lock: $(INSTALLED)
 	    --upgrade --no-header --no-annotate --quiet -o requirements.txt
 
 clean:
-	rm -rf $(VENV) build
+	rm -rf $(VENV) .venv-oldest build
 
 # uv takes seconds where pip takes minutes; it resolves nothing here, the versions are fixed.
 $(INSTALLED): requirements.txt pyproject.toml

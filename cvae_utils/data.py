@@ -13,18 +13,20 @@ import contextlib
 import gzip
 import hashlib
 import http.client
+import io
 import json
 import os
-import shutil
+import queue
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -34,17 +36,25 @@ import torch
 from torch import Tensor
 
 from cvae_utils.checks import (
+    IMAGE_SHAPE,
     check_at_least,
+    check_beside,
     check_byte_images,
     check_choice,
+    check_generator,
+    check_is,
     check_labels,
+    check_seed,
     check_unit_images,
 )
+from cvae_utils.files import write_whole
 
 ENVIRONMENT_VARIABLE = "CVAE_DATA"
 PROBE_SECONDS = 3.0  # a mirror that says nothing for this long is taken for unreachable
-IMPORT_SECONDS = 60.0
-STALL_SECONDS = 10.0  # a download that brings no new byte for this long is given up
+IMPORT_SECONDS = 60.0  # a busy machine may take long to import torchvision, the network must not
+STALL_SECONDS = 6.0  # a mirror that brings fewer than STALL_BYTES in this time is given up
+STALL_BYTES = 64 * 1024
+LARGEST_BYTES = 16 + 60_000 * 28 * 28  # of what is in an archive; more is not unpacked
 
 # In the order in which they are read.
 FILES = (
@@ -63,6 +73,7 @@ class Original:
 
     Attributes:
         torchvision: the name of its class there, and of the folder.
+        mirrors: the addresses that it is fetched from; a file's name is appended.
         classes: the ten class names, in label order.
         packed_md5: of each of `FILES`.
         unpacked_md5: of what is in them, so that files that somebody unpacked, or packed anew as
@@ -70,6 +81,7 @@ class Original:
     """
 
     torchvision: str
+    mirrors: tuple[str, ...]
     classes: tuple[str, ...]
     packed_md5: tuple[str, ...]
     unpacked_md5: tuple[str | None, ...]
@@ -78,6 +90,10 @@ class Original:
 ORIGINALS = {
     "mnist": Original(
         "MNIST",
+        (
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "http://yann.lecun.com/exdb/mnist/",
+        ),
         tuple("0123456789"),
         (
             "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -94,6 +110,7 @@ ORIGINALS = {
     ),
     "fashion-mnist": Original(
         "FashionMNIST",
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",),
         (
             "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
             "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -113,6 +130,7 @@ ORIGINALS = {
     ),
     "kmnist": Original(
         "KMNIST",
+        ("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
         ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         (
             "bdb82020997e1d708af4cf47b453dcf7",
@@ -149,6 +167,7 @@ class Split:
     def __post_init__(self) -> None:
         check_byte_images("images", self.images)
         check_labels("labels", self.labels, batch=len(self.images))
+        check_beside("labels", self.labels, self.images, "the images")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -158,7 +177,7 @@ class Split:
         return Split(self.images.to(device), self.labels.to(device))
 
     def take(self, count: int) -> Split:
-        """Return the first `count` examples."""
+        """Return the first `count` examples, or all if there are no more."""
         check_at_least("count", count, 1)
         return Split(self.images[:count], self.labels[:count])
 
@@ -225,6 +244,7 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
         DataUnavailableError: no source had the data set.
     """
     check_choice("name", name, NAMES)
+    original = ORIGINALS[name]
     # Named as the reader knows them: an absolute path would end up in every saved notebook.
     folders = {
         "data/" if root is None else str(root): default_root() if root is None else Path(root)
@@ -238,14 +258,14 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
                 f"got {named!r}; correct it, or unset it"
             )
     for shown, folder in folders.items():
-        if splits := _read_folder(name, folder):
+        if splits := _splits(_read_folder(original, folder)):
             return Dataset(name, *splits, source=f"read from {shown}", complete=True)
     reason = "download=False"
     if download:
-        splits, reason = _download(name, root)
+        splits, reason = _download(original, root)
         if splits:
             return Dataset(name, *splits, source="downloaded by torchvision", complete=True)
-    raw = root / ORIGINALS[name].torchvision / "raw"
+    raw = root / original.torchvision / "raw"
     mend = (
         f"connect to the network, or put the four .gz files into {raw}, or let the "
         f"environment variable {ENVIRONMENT_VARIABLE} name the folder above {raw.parent.name}/raw"
@@ -260,19 +280,18 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
     raise DataUnavailableError(f"{name} is not to be had ({reason}): {mend}")
 
 
-def _read_folder(name: str, folder: Path) -> tuple[Split, Split] | None:
-    """Read and verify the four files below `folder`; None when one of them is missing."""
-    original = ORIGINALS[name]
+def _read_folder(original: Original, folder: Path) -> list[bytes | None]:
+    """Return what is in each of `FILES` below `folder`, verified; None for one that is not there.
+
+    All are looked at, so that a damaged file is named even when another one is missing.
+    """
     raw = folder / original.torchvision / "raw"
-    arrays = []
-    checksums = zip(original.packed_md5, original.unpacked_md5, strict=True)
-    for filename, (packed, unpacked) in zip(FILES, checksums, strict=True):
-        content = _read_verified(raw / filename, packed, unpacked)
-        if content is None:
-            return None
-        arrays.append(_read_idx(content, images="images" in filename))
-    train_images, train_labels, test_images, test_labels = arrays
-    return Split(train_images, train_labels), Split(test_images, test_labels)
+    return [
+        _read_verified(raw / filename, packed, unpacked)
+        for filename, packed, unpacked in zip(
+            FILES, original.packed_md5, original.unpacked_md5, strict=True
+        )
+    ]
 
 
 def _read_verified(archive: Path, packed_md5: str, unpacked_md5: str | None) -> bytes | None:
@@ -283,7 +302,8 @@ def _read_verified(archive: Path, packed_md5: str, unpacked_md5: str | None) -> 
     if archive.is_file():
         packed = archive.read_bytes()
         with contextlib.suppress(OSError, EOFError, zlib.error):  # what a broken archive raises
-            content = gzip.decompress(packed)
+            # One byte more than can be right: a small archive could unpack to fill the memory.
+            content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(LARGEST_BYTES + 1)
             if packed_md5 == _md5(packed) or unpacked_md5 == _md5(content):
                 return content
         _refuse(archive, packed_md5, packed)
@@ -303,9 +323,23 @@ def _md5(content: bytes) -> str:
 def _refuse(path: Path, wanted: str, content: bytes) -> NoReturn:
     raise DataFileError(
         f"{path} is damaged or not the original: MD5 {wanted} wanted, {_md5(content)} found "
-        f"({len(content):,} bytes). Delete this one file and run again: it will be fetched "
-        "anew, and the other files stay as they are."
+        f"({len(content):,} bytes). Put the original in its place. Or, with a network: Delete "
+        "this one file and run again; what the data folder then lacks is fetched into it, and all "
+        "other files stay as they are."
     )
+
+
+def _splits(contents: Sequence[bytes | None]) -> tuple[Split, Split] | None:
+    """Read what is in the four `FILES`; None when one of them is missing."""
+    arrays = [
+        _read_idx(content, images="images" in filename)
+        for filename, content in zip(FILES, contents, strict=True)
+        if content is not None
+    ]
+    if len(arrays) < len(FILES):
+        return None
+    train_images, train_labels, test_images, test_labels = arrays
+    return Split(train_images, train_labels), Split(test_images, test_labels)
 
 
 def _read_idx(content: bytes, *, images: bool) -> Tensor:
@@ -315,112 +349,185 @@ def _read_idx(content: bytes, *, images: bool) -> Tensor:
     return values.view(-1, 28, 28) if images else values.long()
 
 
-def _any_answers(mirrors: Sequence[str]) -> bool:
-    """Return whether one of the mirrors answers at all within `PROBE_SECONDS`, be it with a 404.
+def _living_first(mirrors: Sequence[str]) -> list[str]:
+    """Return the mirrors, the first to answer at all in front, be it with a 404; [] if none does.
 
     A look-up of a host name cannot be given a time limit, a thread that is waited for can.
     """
-    answered = threading.Event()
+    answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
 
     def ask(mirror: str) -> None:
         request = urllib.request.Request(mirror, method="HEAD")  # noqa: S310 - torchvision's own
         try:
             urllib.request.urlopen(request, timeout=PROBE_SECONDS).close()  # noqa: S310
         except urllib.error.HTTPError:
-            answered.set()
+            answers.put(mirror)
         except (OSError, http.client.HTTPException):
-            return
-        answered.set()
+            answers.put(None)
+        else:
+            answers.put(mirror)
 
-    threads = [threading.Thread(target=ask, args=[mirror], daemon=True) for mirror in mirrors]
-    for thread in threads:
-        thread.start()
+    for mirror in mirrors:
+        threading.Thread(target=ask, args=[mirror], daemon=True).start()
     deadline = time.monotonic() + PROBE_SECONDS
-    while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
-        if answered.wait(0.05):
-            break
-    return answered.is_set()
+    with contextlib.suppress(queue.Empty):
+        for _ in mirrors:
+            living = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+            if living is not None:
+                return [living, *(mirror for mirror in mirrors if mirror != living)]
+    return []
+
+
+def _download(original: Original, root: Path) -> tuple[tuple[Split, Split] | None, str]:
+    """Let torchvision download beside, verify, then put what was missing into `root`.
+
+    Returns the two splits, or None and why there are none. Only complete, verified files ever
+    appear below `root`; those that are there already are neither fetched nor touched.
+    """
+    mirrors = _living_first(original.mirrors)
+    if not mirrors:
+        return None, "no mirror answers"
+    print(f"Downloading {original.torchvision} ...", file=sys.stderr)
+    here = _read_folder(original, root)
+    missing = {
+        filename: md5
+        for filename, md5, content in zip(FILES, original.packed_md5, here, strict=True)
+        if content is None
+    }
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix="cvae-download-", ignore_cleanup_errors=True
+        ) as staging:
+            staged = Path(staging) / original.torchvision / "raw"
+            staged.mkdir(parents=True)
+            if problem := _fetch(missing, mirrors, staged):
+                return None, problem
+            fetched = _read_folder(original, Path(staging))
+            archives = {filename: (staged / filename).read_bytes() for filename in missing}
+    except OSError as error:  # no space, no permission, no process
+        return None, f"the download failed: {error}"
+    _keep(archives, root / original.torchvision / "raw")
+    return _splits([old or new for old, new in zip(here, fetched, strict=True)]), ""
+
+
+def _keep(archives: Mapping[str, bytes], raw: Path) -> None:
+    """Write whole files, or say why not: a full disk costs the next download, not the lesson."""
+    try:
+        for filename, archive in archives.items():
+            write_whole(raw / filename, archive)
+    except OSError as error:
+        print(
+            f"NOTE: what was downloaded cannot be kept in {raw} ({error}). It is used now, and "
+            "will be fetched again next time.",
+            file=sys.stderr,
+        )
+
+
+def _fetch(files: Mapping[str, str], mirrors: Sequence[str], staged: Path) -> str:
+    """Fetch `files`, names and MD5, from the first mirror that can; '' or why none of them could.
+
+    What one mirror brought whole is not asked of the next one.
+    """
+    reasons: list[str] = []
+    while len(reasons) < len(mirrors):
+        done, failed = _run_until_stalled(files, mirrors[len(reasons) :], staged)
+        if done:
+            return ""
+        reasons += failed
+    hosts = [urllib.parse.urlsplit(mirror).netloc for mirror in mirrors]
+    return "; ".join(f"{host}: {why}" for host, why in zip(hosts, reasons, strict=True))
 
 
 # Runs in a process of its own: torchvision's download has no time limit, a process can be ended.
+# It says a line at a time: "ready", why a mirror failed, why the next one did, ..., "done".
 _DOWNLOAD_PROGRAM = """
-import json, pathlib, socket, sys
-from torchvision import datasets
-pathlib.Path(sys.argv[2], "started").write_text("yes")
-socket.setdefaulttimeout(5)
-dataset = getattr(datasets, sys.argv[1])
-dataset.mirrors, dataset.resources = json.loads(sys.argv[3])
-dataset(sys.argv[2], download=True)
+import json, socket, sys
+
+pipe, sys.stdout = sys.stdout, sys.stderr  # torchvision may print what it likes
+
+def say(words):
+    line = " ".join(str(words).split()) or repr(words)
+    print(ascii(line[:200])[1:-1], file=pipe, flush=True)
+
+files, mirrors, folder, seconds = json.loads(sys.argv[1])
+try:
+    from torchvision.datasets.utils import download_url
+except Exception as problem:
+    say(problem)
+    sys.exit()
+say("ready")
+socket.setdefaulttimeout(seconds)
+for mirror in mirrors:
+    try:
+        for filename, md5 in files.items():
+            download_url(mirror + filename, folder, filename, md5)
+    except Exception as problem:
+        say(problem)
+    else:
+        say("done")
+        break
 """
 
 
-def _download(name: str, root: Path) -> tuple[tuple[Split, Split] | None, str]:
-    """Let torchvision download beside, verify, then move whole files to `root`.
+def _run_until_stalled(
+    files: Mapping[str, str], mirrors: Sequence[str], staged: Path
+) -> tuple[bool, list[str]]:
+    """Let torchvision ask one mirror after the other until all is there, or until one stalls.
 
-    Returns the two splits, or None and why there are none. Only complete, verified files ever
-    appear below `root`; those that are there already are not fetched again.
+    Returns whether all `files` are there, and why each mirror that was tried failed.
+
+    Raises:
+        OSError: torchvision did not start.
     """
-    from torchvision import datasets  # slow to import, and needed once
-
-    original = ORIGINALS[name]
-    folder = original.torchvision
-    mirrors: list[str] = getattr(datasets, folder).mirrors
-    if not _any_answers(mirrors):
-        return None, "no mirror answers"
-    raw = root / folder / "raw"
-    with tempfile.TemporaryDirectory(prefix="cvae-download-") as staging:
-        staged = Path(staging) / folder / "raw"
-        staged.mkdir(parents=True)
-        for filename in FILES:
-            if (raw / filename).is_file():  # torchvision keeps what is right, and fetches the rest
-                shutil.copyfile(raw / filename, staged / filename)
-        print(f"Downloading {folder} ...", file=sys.stderr)
-        if problem := _run_until_stalled(original, mirrors, Path(staging)):
-            return None, problem
-        splits = _read_folder(name, Path(staging))
-        # A full disk or a read-only folder costs the copy, not the lesson.
-        with contextlib.suppress(OSError):
-            raw.mkdir(parents=True, exist_ok=True)
-            for filename in FILES:
-                _copy_whole(staged / filename, raw / filename)
-        return splits, ""
-
-
-def _run_until_stalled(original: Original, mirrors: Sequence[str], staging: Path) -> str:
-    """Run the download until it ends, or brings nothing new for `STALL_SECONDS`; '' is success."""
-    resources = list(zip(FILES, original.packed_md5, strict=True))
-    sources = json.dumps([list(mirrors), resources])  # the other process's are these
-    words = [sys.executable, "-c", _DOWNLOAD_PROGRAM, original.torchvision, str(staging), sources]
-    size, since = -1, time.monotonic()
-    with (
-        tempfile.TemporaryFile("w+") as errors,  # a pipe that nobody reads would fill and block
-        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors) as process,  # noqa: S603
-    ):
-        while process.poll() is None:
-            time.sleep(0.1)
-            now = sum(file.stat().st_size for file in staging.rglob("*") if file.is_file())
-            # A busy machine may take long to import torchvision, the network must not.
-            patience = STALL_SECONDS if (staging / "started").exists() else IMPORT_SECONDS
-            if now != size:
-                size, since = now, time.monotonic()
-            elif time.monotonic() - since > patience:
-                process.kill()
-                return f"the download stalled for {patience:g} s"
-        if process.returncode == 0:
-            return ""
-        errors.seek(0)
-        last = errors.read().strip().splitlines()[-1:] or ["no message"]
-        return f"the download failed: {last[0]}"
+    job = json.dumps([dict(files), list(mirrors), str(staged), PROBE_SECONDS])
+    said: list[str] = []  # through a pipe: there is room in it when the disk is full
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-P", "-c", _DOWNLOAD_PROGRAM, job],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        listener = threading.Thread(target=_listen, args=[process.stdout, said])
+        listener.start()
+        try:
+            stalled = _stalls(process, said, staged)
+        finally:
+            process.kill()  # stalled, or interrupted; one that has ended takes no notice
+            process.wait()
+            listener.join()
+    if not said and stalled:
+        raise TimeoutError(f"torchvision was not imported within {IMPORT_SECONDS:g} s")
+    if said[:1] != ["ready"]:
+        why = said or [f"its process ended with status {process.returncode}"]
+        raise ChildProcessError(f"torchvision cannot be imported: {why[0]}")
+    if said[-1] == "done":
+        return True, said[1:-1]
+    reasons = said[1:]
+    if stalled:
+        reasons.append(f"fewer than {STALL_BYTES // 1024} KB in {STALL_SECONDS:g} s")
+    elif len(reasons) < len(mirrors):  # the system may have ended it
+        reasons.append(f"the download's process ended with status {process.returncode}")
+    return False, reasons
 
 
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy so that `target` is either absent, as before, or complete."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        shutil.copyfile(source, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+def _listen(pipe: Iterable[str], said: list[str]) -> None:
+    for line in pipe:
+        said.append(line.strip())
+
+
+def _stalls(process: subprocess.Popen[str], said: Sequence[str], staged: Path) -> bool:
+    """Wait until the process ends, or brings too little for too long; return which it was."""
+    steps, size, since = (0, 0), 0, time.monotonic()
+    while process.poll() is None:
+        time.sleep(0.1)
+        sizes = [file.stat().st_size for file in staged.iterdir()]
+        # Another mirror, or another file, begins anew, and so do fewer bytes than there were.
+        if (len(said), len(sizes)) != steps or abs(sum(sizes) - size) >= STALL_BYTES:
+            steps, size, since = (len(said), len(sizes)), sum(sizes), time.monotonic()
+        elif time.monotonic() - since > (STALL_SECONDS if said else IMPORT_SECONDS):
+            return True
+    return False
 
 
 def _offline_digits() -> tuple[Split, Split]:
@@ -459,14 +566,20 @@ def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor
         generator: the source of randomness, on the images' device; torch's default when None.
 
     Returns:
-        float32 of the same shape, zeros and ones.
+        Zeros and ones of the same shape: float32 of uint8 images, else of the images' own dtype.
+
+    Raises:
+        TypeError: no tensor, or no generator.
+        ValueError: images of another shape, dtype or range, or a generator on another device.
     """
-    if images.dtype == torch.uint8:
+    if isinstance(images, Tensor) and images.dtype == torch.uint8:
         check_byte_images("images", images)
+        check_generator("generator", generator, images.device)
         # r is uniform on 0..254, so P(r < v) = v / 255 exactly: the same draw without a division.
         r = torch.empty_like(images).random_(0, 255, generator=generator)
         return (r < images).float()
     check_unit_images("images", images)
+    check_generator("generator", generator, images.device)
     return torch.bernoulli(images, generator=generator)
 
 
@@ -475,6 +588,8 @@ def fixed_binarization(images: Tensor, seed: int) -> Tensor:
 
     Test figures use this, so that two models are measured on the very same pixels.
     """
+    check_byte_images("images", images)
+    check_seed("seed", seed)
     generator = torch.Generator().manual_seed(seed)
     return binarize(images.cpu(), generator).to(images.device)
 
@@ -489,8 +604,10 @@ def batches(
         batch_size: examples in a batch.
         generator: the source of the order, on the split's device.
     """
+    check_is("split", split, Split)
     check_at_least("batch_size", batch_size, 1)
     device = split.images.device
+    check_generator("generator", generator, device)
     order = torch.randperm(len(split), generator=generator, device=device)
     for chosen in order.split(batch_size):
         yield split.images[chosen], split.labels[chosen]
@@ -502,11 +619,14 @@ def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor
     Args:
         images: (B, 28, 28) uint8.
         generator: the source of the shifts, on the images' device.
-        reach: the largest shift, in pixels.
+        reach: the largest shift, in pixels, 0 to 28.
 
     Returns:
         (B, 28, 28) float32 grey values in [0, 1]; what moves in from outside is background.
     """
+    check_byte_images("images", images)
+    check_generator("generator", generator, images.device)
+    check_at_least("reach", reach, 0, IMAGE_SHAPE[0])
     batch, height, width = images.shape
     padded = torch.nn.functional.pad(to_unit(images), [reach] * 4)  # (B, 28 + 2 reach, ...)
     shifts = torch.randint(

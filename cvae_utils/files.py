@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
+import uuid
 from pathlib import Path
 
 ABANDONED_SECONDS = 3600.0  # no write takes this long: its process was killed in the middle
@@ -27,21 +27,12 @@ def write_whole(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):  # another process may have been quicker
             if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
                 leftover.unlink()
-    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".part", dir=path.parent)
-    partial = Path(name)
+    partial = path.with_name(f"{prefix}{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())  # mkstemp's own files are for their owner alone
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Return the process's mask of permissions, which can only be read by setting it."""
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -11,13 +11,26 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cvae_utils.checks import IMAGE_SHAPE, check_at_least, check_choice, check_unit_images
+from cvae_utils.checks import (
+    FLOATS,
+    IMAGE_SHAPE,
+    check_at_least,
+    check_choice,
+    check_generator,
+    check_is,
+    check_number,
+    check_unit_images,
+    check_whole,
+)
 
 # (batch size, generator) -> one mask for each example, (B, 28, 28), on the generator's device
 MaskSource = Callable[[int, torch.Generator], Tensor]
 
 HEIGHT, WIDTH = IMAGE_SHAPE
 SIDES = ("left", "right", "top", "bottom")
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+MASK_DTYPES = (torch.bool, *INTEGERS, *FLOATS)
+FAR = 10_000  # pixels: a stroke from farther away would be rounded by more than a pixel's hundredth
 
 
 def check_mask(name: str, mask: Tensor, batch: int | None = None) -> Tensor:
@@ -28,8 +41,10 @@ def check_mask(name: str, mask: Tensor, batch: int | None = None) -> Tensor:
         ValueError: another shape, other values, or not one mask for each of `batch` images.
     """
     wanted = f"a tensor of zeros and ones of shape {IMAGE_SHAPE} or (B, {HEIGHT}, {WIDTH})"
-    if not isinstance(mask, Tensor):
-        raise TypeError(f"{name} must be {wanted}, got {mask!r} ({type(mask).__name__})")
+    check_is(name, mask, Tensor, wanted)
+    if mask.dtype not in MASK_DTYPES or mask.is_meta or mask.layout != torch.strided:
+        came = f"a {mask.dtype} tensor on {mask.device}, {mask.layout}"
+        raise ValueError(f"{name} must be {wanted}, got {came}")
     shape = tuple(mask.shape)
     if shape != IMAGE_SHAPE and (len(shape) != 3 or shape[1:] != IMAGE_SHAPE or shape[0] == 0):
         raise ValueError(f"{name} must be {wanted}, got one of shape {shape}")
@@ -44,6 +59,19 @@ def check_mask(name: str, mask: Tensor, batch: int | None = None) -> Tensor:
     return visible
 
 
+def check_one_mask(name: str, mask: Tensor) -> Tensor:
+    """Return `mask` as bool; raise unless it is one mask (28, 28) of zeros and ones.
+
+    Raises:
+        TypeError: not a tensor.
+        ValueError: another shape, or other values.
+    """
+    visible = check_mask(name, mask)
+    if visible.shape != IMAGE_SHAPE:
+        raise ValueError(f"{name} must be of shape {IMAGE_SHAPE}, got {tuple(mask.shape)}")
+    return visible
+
+
 def hole(top: int, left: int, height: int, width: int) -> Tensor:
     """Return a mask (28, 28) that hides a rectangle, cut off at the image's edge.
 
@@ -53,12 +81,18 @@ def hole(top: int, left: int, height: int, width: int) -> Tensor:
         height: hidden rows, 0 or more.
         width: hidden columns, 0 or more.
     """
+    check_whole("top", top)
+    check_whole("left", left)
     check_at_least("height", height, 0)
     check_at_least("width", width, 0)
-    rows, columns = torch.arange(HEIGHT), torch.arange(WIDTH)
-    in_rows = (rows >= top) & (rows < top + height)
-    in_columns = (columns >= left) & (columns < left + width)
-    return ~(in_rows[:, None] & in_columns)  # (28, 1) & (28,) -> (28, 28)
+    mask = torch.ones(IMAGE_SHAPE, dtype=torch.bool)
+    mask[_within(HEIGHT, top, height), _within(WIDTH, left, width)] = False
+    return mask
+
+
+def _within(size: int, start: int, length: int) -> slice:
+    """Return what of `length` pixels from `start` lies within an edge of `size` pixels."""
+    return slice(min(max(0, start), size), min(max(0, start + length), size))
 
 
 def centre(size: int = 10) -> Tensor:
@@ -97,8 +131,8 @@ def half(visible: str) -> Tensor:
 
 def random_pixels(share: float, generator: torch.Generator | None = None) -> Tensor:
     """Return a mask (28, 28) in which each pixel is visible with probability `share`."""
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be between 0 and 1, got {share}")
+    check_number("share", share, 0, 1)
+    check_generator("generator", generator)
     return torch.rand(IMAGE_SHAPE, generator=generator) < share
 
 
@@ -107,14 +141,19 @@ def distance(stroke: Sequence[tuple[float, float]]) -> Tensor:
 
     Args:
         stroke: (row, column) points in pixels, joined by straight lines; one point is a dab. They
-            may lie outside the image.
+            may lie outside the image, up to 10,000 pixels.
 
     Raises:
-        ValueError: no points, or points that are not pairs of finite numbers.
+        ValueError: no points, points that are not pairs of numbers, or that are too far away.
     """
-    points = torch.tensor(stroke, dtype=torch.float32)
-    if points.ndim != 2 or points.shape[1] != 2 or not points.isfinite().all():
-        raise ValueError(f"stroke must be one or more (row, column) points, got {stroke!r}")
+    wanted = f"one or more (row, column) points within {FAR:,} pixels"
+    try:
+        points = torch.as_tensor(stroke, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise ValueError(f"stroke must be {wanted}, got {stroke!r}: {error}") from error
+    pairs = points.ndim == 2 and points.shape[1] == 2 and len(points) > 0 and not points.is_meta
+    if not pairs or not (points.abs() <= FAR).all():  # NaN is not near either
+        raise ValueError(f"stroke must be {wanted}, got {stroke!r}")
     rows, columns = torch.arange(HEIGHT), torch.arange(WIDTH)
     pixels = torch.cartesian_prod(rows, columns).float()  # (784, 2)
     starts, ends = points, torch.cat([points[1:], points[-1:]])  # P segments, the last a point
@@ -135,16 +174,15 @@ def brush(stroke: Sequence[tuple[float, float]], radius: float = 2.0) -> Tensor:
         radius: of the brush, in pixels; a pixel is hidden if its centre is no farther away.
 
     Raises:
-        ValueError: no points, or a radius that is negative or not finite.
+        ValueError: as `distance`, or a radius that is negative or not finite.
     """
-    if not 0 <= radius < float("inf"):
-        raise ValueError(f"radius must be 0 or more pixels and finite, got {radius}")
+    check_number("radius", radius, 0)
     return distance(stroke) > radius
 
 
 def always(mask: Tensor) -> MaskSource:
     """Return a source that gives every example the same mask (28, 28)."""
-    mask = check_mask("mask", mask)
+    mask = check_one_mask("mask", mask)
 
     def source(batch: int, generator: torch.Generator) -> Tensor:
         return mask.to(generator.device).expand(batch, HEIGHT, WIDTH)
@@ -178,6 +216,8 @@ def mixed(batch: int, generator: torch.Generator) -> Tensor:
     A third each: a rectangle of 4 to 20 pixels a side anywhere; a quadrant mask or a half; random
     pixels, of which any share is visible.
     """
+    check_at_least("batch", batch, 1)
+    check_is("generator", generator, torch.Generator)
     device = generator.device
 
     def draw(low: int, high: int) -> Tensor:

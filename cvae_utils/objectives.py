@@ -15,7 +15,17 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from cvae_utils.checks import check_at_least, check_choice, check_unit_images
+from cvae_utils.checks import (
+    check_at_least,
+    check_beside,
+    check_choice,
+    check_floats,
+    check_function,
+    check_is,
+    check_labels,
+    check_number,
+    check_unit_images,
+)
 from cvae_utils.masks import MaskSource, hide
 from cvae_utils.models import GAN, Classifier, ConditionalVAE, Gaussian
 
@@ -30,7 +40,14 @@ def bernoulli_log_likelihood(logits: Tensor, x: Tensor, counted: Tensor | None =
 
     Returns:
         (B,), never positive.
+
+    Raises:
+        ValueError: other shapes or dtypes, or tensors on different devices. Values are trusted.
     """
+    check_floats("logits", logits, "B", 28, 28)
+    for name, part in {"x": x, "counted": logits if counted is None else counted}.items():
+        check_floats(name, part, *logits.shape)
+        check_beside(name, part, logits, "logits")
     pixels = F.binary_cross_entropy_with_logits(logits, x, counted, reduction="none")
     return -pixels.flatten(1).sum(1)
 
@@ -40,8 +57,17 @@ def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
 
     For one dimension: (log vp/vq + (vq + (mq - mp)^2) / vp - 1) / 2, with means m and variances v.
     With p = N(0, 1) this is appendix B of Kingma & Welling (2014).
+
+    Raises:
+        TypeError: something else than a Gaussian.
+        ValueError: Gaussians of different shapes, or on different devices.
     """
+    for name, gaussian in {"q": q, "p": p}.items():
+        check_is(name, gaussian, Gaussian)
+        gaussian.check(name)
+    check_floats("p.mu", p.mu, *q.mu.shape)
     q, p = q.float32(), p.float32()
+    check_beside("p.mu", p.mu, q.mu, "q")
     squared_distance = (q.mu - p.mu).square()
     ratio = (squared_distance + q.logvar.exp()) * (-p.logvar).exp()
     return 0.5 * (p.logvar - q.logvar + ratio - 1)
@@ -80,14 +106,14 @@ def elbo_terms(
         given: what the model is told: labels (B,), or masked images (B, 2, 28, 28).
         generator: the source of the noise, on the model's device.
         validate_args: the training loop checks its data once and says False here, since reading
-            a tensor's range makes a GPU wait.
+            a tensor's range makes a GPU wait. Shapes and dtypes are always checked.
 
     Raises:
         ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
     """
-    if validate_args:
-        check_unit_images("x", x)
-        model.check_given(given, len(x))
+    check_is("model", model, ConditionalVAE)
+    model.check_x(x, values=validate_args)
+    model.check_given(given, len(x), values=validate_args)
     c = model.condition(given)
     q: Gaussian = model.recognition_net(x, c)
     p: Gaussian = model.prior_net(c)
@@ -134,7 +160,8 @@ def log_importance_weights(
         ValueError: no samples, images outside [0, 1], labels outside 0 to 9, wrong shapes or
             dtypes.
     """
-    check_unit_images("x", x)
+    check_is("model", model, ConditionalVAE)
+    model.check_x(x)
     model.check_given(given, len(x))
     check_at_least("samples", samples, 1)
     check_choice("proposal", proposal, ("recognition", "prior"))
@@ -154,7 +181,11 @@ def importance_weighted_bound(log_weights: Tensor) -> Tensor:
 
     A lower bound of log p(x | c) on average: the ELBO for K = 1, tighter with every further
     sample, exact in the limit (Burda et al. 2016, theorem 1).
+
+    Raises:
+        ValueError: no samples, or no floating-point numbers. Values are trusted.
     """
+    check_floats("log_weights", log_weights, ..., "K")
     return log_weights.logsumexp(-1) - math.log(log_weights.shape[-1])
 
 
@@ -167,10 +198,12 @@ def inpainting(mask: MaskSource) -> Callable[..., dict[str, Tensor]]:
     Returns:
         An objective of (model, x, labels, generator) that has no use for the labels.
     """
+    check_function("mask", mask, "(batch size, generator), as masks.always makes one of a mask")
 
     def terms(
         model: ConditionalVAE, x: Tensor, labels: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
+        check_unit_images("x", x, values=False)
         return negative_elbo(model, x, hide(x, mask(len(x), generator)), generator)
 
     return terms
@@ -180,6 +213,11 @@ def cross_entropy(
     model: Classifier, x: Tensor, labels: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Return what the classifier trains on: `loss` in nats and `error` (0 or 1), each (B,)."""
+    check_is("model", model, Classifier)
+    check_unit_images("x", x, values=False)
+    check_beside("x", x, next(model.parameters()))
+    check_labels("labels", labels, len(x), values=False)
+    check_beside("labels", labels, x, "x")
     logits = model(x)
     loss = F.cross_entropy(logits, labels, reduction="none")
     return {"loss": loss, "error": (logits.argmax(1) != labels).float()}
@@ -208,16 +246,18 @@ def adversarial(penalty: float = 0.0) -> Callable[..., dict[str, Tensor]]:
         An objective of (model, x, labels, generator): `loss` and its parts in nats, and how
         probably real D finds real images (`real`) and generated ones (`fake`), each (B,).
     """
-    if penalty < 0:
-        raise ValueError(f"penalty must not be negative, got {penalty}")
+    check_number("penalty", penalty, 0)
 
     def terms(
         model: GAN, x: Tensor, labels: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
+        check_is("model", model, GAN)
+        model.check_x(x, values=False)
+        model.check_given(labels, len(x), values=False)
         c = model.condition(labels)
         prior: Gaussian = model.prior_net(c)
         drawn = model.paint(model.generation_net(prior.sample(generator), c), c)
-        x = x.requires_grad_(penalty > 0)
+        x = x.detach().requires_grad_(penalty > 0)  # the caller's x stays as it is
         real_logit = model.discriminator_net(x, c)
         drawn_logit = model.discriminator_net(drawn.detach(), c)
         frozen = {name: p.detach() for name, p in model.discriminator_net.named_parameters()}

@@ -21,6 +21,8 @@ from cvae_utils.checks import (
     NUM_CLASSES,
     check_at_least,
     check_codes,
+    check_floats,
+    check_is,
     check_labels,
     check_unit_images,
 )
@@ -86,8 +88,10 @@ def digit_grid(
     """
     check_unit_images("images", images)
     check_at_least("columns", columns, 1)
+    _check_texts("row_labels", row_labels)
+    check_is("title", title, str)
     rows = -(-len(images) // columns)
-    if row_labels and len(row_labels) != rows:
+    if len(row_labels) not in (0, rows):
         raise ValueError(f"row_labels must have one text for each of {rows} rows, "
                          f"got {len(row_labels)}")  # fmt: skip
     size = (columns * INCHES_PER_DIGIT + 1, rows * INCHES_PER_DIGIT + 0.4)
@@ -107,6 +111,8 @@ def compare_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
     Raises:
         ValueError: no rows, rows of different length, or images of another shape or range.
     """
+    check_is("rows", rows, Mapping, "row label -> images")
+    _check_texts("rows", tuple(rows))
     for label, images in rows.items():
         check_unit_images(f"rows[{label!r}]", images)
     counts = {label: len(images) for label, images in rows.items()}
@@ -117,13 +123,23 @@ def compare_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
 
 
 def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Figure:
-    """Draw every term of the objective over the epochs, each in a panel of its own."""
+    """Draw every term of the objective over the epochs, each in a panel of its own.
+
+    Args:
+        history: what `training.fit` returned.
+        axes: a panel for each term; None makes them.
+
+    Raises:
+        ValueError: not one panel for each term.
+    """
+    check_is("history", history, History)
     terms = [term for term in history.epochs[0] if term != "seconds"] if history.epochs else []
     if axes is None:
         size = (3.2 * max(1, len(terms)), 2.6)
         _, made = plt.subplots(1, max(1, len(terms)), figsize=size, layout="constrained",
                                squeeze=False)  # fmt: skip
         axes = list(made[0])
+    _check_panels(axes, terms)
     for panel, term in zip(axes, terms, strict=bool(terms)):  # no epoch, no curve
         curve = history.curve(term)
         panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
@@ -135,6 +151,24 @@ def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Fig
     figure = axes[0].get_figure()
     assert isinstance(figure, Figure)  # noqa: S101 - for the type checker
     return figure
+
+
+def _check_panels(axes: Sequence[Axes], terms: Sequence[str]) -> None:
+    """Raise unless there is an Axes for each term, and one at least."""
+    wanted = f"a matplotlib Axes for each of {terms}" if terms else "one matplotlib Axes or more"
+    check_is("axes", axes, Sequence, wanted)
+    for panel in axes:
+        check_is("axes", panel, Axes, wanted)
+    if not axes or (terms and len(axes) != len(terms)):
+        raise ValueError(f"axes must be {wanted}, got {len(axes)}")
+
+
+def _check_texts(name: str, texts: Sequence[str]) -> None:
+    """Raise unless `texts` is a sequence of them, and not a single one."""
+    wanted = "a sequence of texts"
+    check_is(name, None if isinstance(texts, str) else texts, Sequence, wanted)
+    for text in texts:
+        check_is(name, text, str, wanted)
 
 
 class LiveCurves(Callback):
@@ -175,7 +209,12 @@ def latent_scatter(
     """
     check_codes("codes", codes, latent_dim=2)
     check_labels("labels", labels, batch=len(codes))
+    check_is("title", title, str)
+    _check_texts("names", names)
+    if len(names) != 2:
+        raise ValueError(f"names must be of the two axes, got {len(names)}")
     codes, labels = codes.detach().cpu(), labels.cpu()
+    codes = codes.to(torch.promote_types(codes.dtype, torch.float32))  # numpy knows no bfloat16
     figure, axes = plt.subplots(figsize=(5.2, 5), layout="constrained")
     colours = plt.get_cmap("tab10")
     room = 0.06 * (codes.max(0).values - codes.min(0).values)  # (2,), about a numeral's size
@@ -187,8 +226,11 @@ def latent_scatter(
         across, up = chosen.T.numpy()
         axes.scatter(across, up, s=3, alpha=0.4, color=colours(digit), linewidths=0)
         place = chosen.median(dim=0).values
+        step = room * torch.tensor([1.0, 0.0])
         while any(((place - other).abs() < room).all() for other in taken):
-            place = place + room * torch.tensor([1.0, 0.0])
+            if torch.equal(place + step, place):
+                break  # so far from zero that the step is rounded away
+            place = place + step
         taken.append(place)
         x, y = place.tolist()
         axes.text(x, y, str(digit), fontsize=13, weight="bold", ha="center", va="center",
@@ -208,22 +250,27 @@ def kl_bars(per_dimension: Tensor, title: str = "") -> Figure:
     Raises:
         ValueError: anything but one row of finite numbers.
     """
-    if per_dimension.dim() != 1 or not per_dimension.isfinite().all():
-        raise ValueError(
-            "per_dimension must be one row of finite numbers, (latent_dim,), "
-            f"got {tuple(per_dimension.shape)}"
-        )
+    check_floats("per_dimension", per_dimension, "D", finite=True)
+    check_is("title", title, str)
     order = per_dimension.argsort(descending=True).tolist()
     width = max(6, 0.28 * len(order))  # inches: room for every number below its bar
     figure, axes = plt.subplots(figsize=(width, 2.4), layout="constrained")
-    axes.bar(range(len(order)), per_dimension[order].cpu().numpy(), color="#0072B2")
+    axes.bar(range(len(order)), per_dimension[order].tolist(), color="#0072B2")
     axes.set_xticks(range(len(order)), order)
     axes.set(title=title, xlabel="latent dimension, most used first", ylabel="KL, nats")
     return figure
 
 
 def source(thing: Any) -> Any:
-    """Return the source of a function or class, which a notebook shows in colours."""
+    """Return the source of a function or class, which a notebook shows in colours.
+
+    Raises:
+        TypeError: something else, or something of which there is no source.
+    """
     from IPython.display import Code
 
-    return Code(inspect.getsource(thing), language="python")
+    try:
+        text = inspect.getsource(thing)
+    except (TypeError, OSError) as error:
+        raise TypeError(f"thing must be a function or class with a source: {error}") from error
+    return Code(text, language="python")

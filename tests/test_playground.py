@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
+import random
+import resource
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import pytest
 import torch
 from PIL import Image
@@ -328,6 +334,171 @@ def test_a_picture_that_cannot_be_saved_says_so(
     app.save.click()
     assert "FileExistsError" in app.message.value
     assert (tmp_path / "pictures").read_text() == "a file is in the way"
+
+
+@pytest.mark.reliability(
+    "widgets",
+    "*Save* without permission, on a read-only or full disk, and cut off in the middle",
+    "the app says so; no half file, and a later *Save* keeps the picture",
+)
+def test_a_disk_that_refuses_a_picture_leaves_nothing_and_is_told(
+    makers: dict[str, Maker],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = makers["digit"]()
+    folder = tmp_path / app.FOLDER
+
+    def refuse(number: int) -> Callable[..., None]:
+        def call(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return call
+
+    refusals = [
+        (place, name, number)
+        for place, name in ((tempfile, "mkstemp"), (os, "fsync"), (Path, "replace"))
+        for number in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    ]
+    for place, name, number in refusals:
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, refuse(number))
+            app.save.click()
+        assert os.strerror(number) in app.message.value
+        assert list(folder.iterdir()) == []
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(app.picture.value) // 2, hard))
+    try:
+        app.save.click()  # half of it is written, then the system says no
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert os.strerror(errno.EFBIG) in app.message.value
+    assert list(folder.iterdir()) == []
+    app.save.click()
+    assert [file.read_bytes() for file in folder.iterdir()] == [app.picture.value]
+    record_property("cases", len(refusals) + 1)
+
+
+def controls_of(app: Explorer) -> list[ipywidgets.ValueWidget]:
+    """Return everything in an app that has a value a person can change."""
+    return [c for row in app.children[:2] for c in row.children if hasattr(c, "value")]
+
+
+def random_value(control: ipywidgets.ValueWidget, chance: random.Random) -> Any:
+    if hasattr(control, "options"):
+        return chance.choice(control.options)
+    if isinstance(control.min, int):
+        return chance.randint(control.min, control.max)
+    return round(chance.uniform(control.min, control.max), 1)
+
+
+@pytest.mark.reliability(
+    "widgets",
+    "hundreds of random values for the controls of an app, as fast as they come",
+    "bit for bit the picture of an app that was set to the last ones alone",
+)
+@pytest.mark.parametrize("name", APPS)
+def test_after_a_storm_the_last_values_alone_decide(
+    name: str, makers: dict[str, Maker], record_property: Callable[[str, object], None]
+) -> None:
+    app, fresh, chance, count = makers[name](), makers[name](), random.Random(name), 200  # noqa: S311
+    for _ in range(count):
+        control = chance.choice(controls_of(app))
+        control.value = random_value(control, chance)
+        if isinstance(app, DrawingExplorer):
+            chance.choice([app.begin, app.move, app.end])(*(chance.uniform(-50, 330),) * 2)
+        assert app.message.value == ""
+    if isinstance(app, DrawingExplorer) and isinstance(fresh, DrawingExplorer):
+        app.end()
+        fresh.image.value = app.image.value  # which wipes the page
+        fresh.strokes = list(app.strokes)
+    for old, new in zip(controls_of(app), controls_of(fresh), strict=True):
+        new.value = old.value
+    fresh.redraw()
+    assert app.picture.value == fresh.picture.value
+    record_property("cases", count)
+
+
+@pytest.mark.reliability(
+    "security",
+    "the model fails with HTML in its message, for each control of each app",
+    "the app shows it as text, keeps the last good picture, and goes on with the next good state",
+)
+@pytest.mark.parametrize("name", APPS)
+def test_a_failing_model_is_shown_as_text_whichever_control_asked(
+    name: str,
+    makers: dict[str, Maker],
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    app, chance = makers[name](), random.Random(name)  # noqa: S311
+
+    def fail() -> torch.Tensor:
+        raise RuntimeError("<script>no ink</script> & <img src=x onerror=alert(1)>")
+
+    def another(control: ipywidgets.ValueWidget) -> Callable[[], None]:
+        def change() -> None:
+            before = control.value
+            while control.value == before:
+                control.value = random_value(control, chance)
+
+        return change
+
+    controls = [c for c in controls_of(app) if not isinstance(c, ipywidgets.ToggleButtons)]
+    events = [app.resample.click, *(another(control) for control in controls)]
+    if isinstance(app, DrawingExplorer):
+        events += [app.again.click, lambda: app.begin(50, 50), app.end]
+    for event in events:
+        good = app.picture.value
+        with monkeypatch.context() as patch:
+            patch.setattr(app, "draw", fail)
+            event()
+            assert "RuntimeError: &lt;script&gt;no ink&lt;/script&gt; &amp;" in app.message.value
+            assert not {"<script", "<img"} & set(app.message.value.split())
+            assert app.picture.value == good
+        app.resample.click()
+        assert app.message.value == ""
+        assert app.picture.value == app.render()
+    record_property("cases", len(events))
+
+
+@pytest.mark.reliability(
+    "input", "*Resample* at the largest seed there is", "the seeds begin anew at 0"
+)
+def test_resample_goes_on_after_the_last_seed(makers: dict[str, Maker]) -> None:
+    app = makers["digit"]()
+    first = app.picture.value
+    app.seed.value = app.seed.max
+    app.resample.click()
+    assert app.seed.value == 0
+    assert app.picture.value == first
+
+
+@pytest.mark.reliability(
+    "widgets",
+    "the page is cleared or changed in the middle of a stroke",
+    "the stroke is gone with the others, and the next one begins anew",
+)
+def test_a_page_cleared_in_the_middle_of_a_stroke(
+    makers: dict[str, Maker], record_property: Callable[[str, object], None]
+) -> None:
+    app = makers["drawing"]()
+    assert isinstance(app, DrawingExplorer)
+    changes = [app.again.click, lambda: setattr(app.image, "value", "image 2")]
+    for change in changes:
+        app.begin(50, 50)
+        change()
+        app.move(60, 60)  # would be an error in a log: there is no stroke to lead on
+        app.end()
+        assert app.strokes == []
+        assert app.picture.value == app.render()
+        app.begin(50, 50)
+        app.move(60, 60)
+        app.end()
+        assert [len(stroke.points) for stroke in app.strokes] == [2]
+    record_property("cases", len(changes))
 
 
 def test_the_settings_of_a_picture_bring_it_back(cvae: LabelCVAE) -> None:

@@ -72,8 +72,10 @@ def test_importing_the_package_brings_in_no_heavy_guest() -> None:
     assert done.stdout.strip() == "[]"
 
 
-ROOMS = ["checks", "files", "data", "masks", "models", "objectives", "distributed", "interrupts",
-         "snapshots", "training", "checkpoints", "evaluation", "plotting", "widgets", "cli"]  # fmt: skip
+ROOMS = [
+    "checks", "files", "data", "masks", "models", "objectives", "distributed", "interrupts",
+    "snapshots", "training", "checkpoints", "evaluation", "plotting", "widgets", "cli",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("room", ROOMS)

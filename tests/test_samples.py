@@ -201,15 +201,15 @@ def test_scores_have_a_figure_for_every_name(real: SampleScores) -> None:
 
 def test_features_that_do_not_fit_are_refused() -> None:
     one, two = features_of_two_gaussians()
-    with pytest.raises(ValueError, match=r"drawn must be \(N, 6\) .* got \(400, 5\)"):
+    with pytest.raises(ValueError, match=r"drawn must be .*\(N, 6\), got .*\(400, 5\)"):
         evaluation.frechet_distance(one, two[:, :5])
-    with pytest.raises(ValueError, match=r"real must be \(N, F\) .* got \(1, 6\)"):
+    with pytest.raises(ValueError, match=r"real must be .*two examples or more.* got 1 "):
         evaluation.frechet_distance(one[:1], two)
-    with pytest.raises(ValueError, match="drawn must be finite"):
+    with pytest.raises(ValueError, match="drawn must be a finite"):
         evaluation.frechet_distance(one, two / 0)
     with pytest.raises(ValueError, match="real must hold more than k = 5 examples, got 5"):
         evaluation.neighbourhoods(one[:5])
-    with pytest.raises(ValueError, match=r"radii must be one for each of 400, got \(3,\)"):
+    with pytest.raises(ValueError, match=r"radii must be .*\(400,\), got .*\(3,\)"):
         evaluation.density_and_coverage(one, torch.ones(3), two)
 
 

@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import torch
 
+from cvae_utils.checks import check_is, check_seed
+from cvae_utils.data import Split
+from cvae_utils.models import ConditionalGenerator
+from cvae_utils.models.base import check_model
+
 CHUNK = 1000  # images or codes at a time: bounds the memory
 
 
 def noise_source(device: torch.device, seed: int) -> torch.Generator:
     """Return a source of random numbers on that device."""
+    check_seed("seed", seed)
     return torch.Generator(device).manual_seed(seed)
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
     """Return where a model's weights are."""
     return next(model.parameters()).device
+
+
+def check_measured(
+    model: ConditionalGenerator, kind: type[ConditionalGenerator], split: Split, seed: int = 0
+) -> None:
+    """Raise unless these are a model of that kind, a split to measure it on, and a seed.
+
+    Raises:
+        TypeError: one of them is something else.
+        ValueError: a seed out of range.
+    """
+    check_model("model", model, kind)
+    check_is("split", split, Split)
+    check_seed("seed", seed)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cvae_utils.checks import LARGEST_SEED, check_at_least, check_is
 from cvae_utils.data import Split, fixed_binarization
-from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
+from cvae_utils.evaluation.chunks import CHUNK, check_measured, device_of, noise_source
 from cvae_utils.evaluation.estimates import Share, wilson
 from cvae_utils.models import ConditionalVAE
 from cvae_utils.objectives import gaussian_kl
@@ -18,6 +19,7 @@ def posterior_codes(model: ConditionalVAE, split: Split, seed: int = 0) -> Tenso
 
     The images are the same binarized ones as in `elbo`.
     """
+    check_measured(model, ConditionalVAE, split, seed)
     model.eval()
     device = device_of(model)
     noise = noise_source(device, seed)
@@ -36,6 +38,7 @@ def kl_per_dimension(model: ConditionalVAE, split: Split, seed: int = 0) -> Tens
     Returns:
         (latent_dim,) nats, mean per image, on the CPU. A dimension near zero says nothing.
     """
+    check_measured(model, ConditionalVAE, split, seed)
     model.eval()
     device = device_of(model)
     x = fixed_binarization(split.images, seed)
@@ -59,7 +62,15 @@ def label_probe(model: ConditionalVAE, train: Split, test: Split, seed: int = 0)
         train: what the probe is fitted to.
         test: what it is scored on.
         seed: decides binarization and codes.
+
+    Raises:
+        ValueError: training images of a single label.
     """
+    check_is("train", train, Split)
+    check_is("test", test, Split)
+    check_at_least("seed", seed, 0, LARGEST_SEED - 1)
+    if len(train.labels.unique()) < 2:
+        raise ValueError(f"train must hold two labels or more, got only {train.labels[0]}")
     from sklearn.linear_model import LogisticRegression  # slow to import, and rarely needed
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

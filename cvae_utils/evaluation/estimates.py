@@ -7,9 +7,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from cvae_utils.checks import check_at_least
+from cvae_utils.checks import (
+    check_at_least,
+    check_floats,
+    check_is,
+    check_labels,
+    check_unit_images,
+)
 from cvae_utils.data import Split, to_unit
-from cvae_utils.evaluation.chunks import device_of
 from cvae_utils.models import Classifier
 
 
@@ -48,6 +53,7 @@ def wilson(successes: int, trials: int) -> Share:
 
 def mean_and_error(values: Tensor) -> Estimate:
     """Return the mean of values (N,), and its standard error: nan for a single one."""
+    check_floats("values", values, "N", finite=True)
     values = values.double().cpu()
     error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
     return Estimate(values.mean().item(), error)
@@ -55,10 +61,14 @@ def mean_and_error(values: Tensor) -> Estimate:
 
 def share_read(classifier: Classifier, images: Tensor, labels: Tensor) -> Share:
     """Measure how often the classifier reads images (N, 28, 28) as their labels (N,)."""
-    read = classifier.read(images.to(device_of(classifier))).cpu()
+    check_is("classifier", classifier, Classifier)
+    check_unit_images("images", images)
+    check_labels("labels", labels, len(images))
+    read = classifier.read(images.to(next(classifier.parameters()))).cpu()
     return wilson(int((read == labels.cpu()).sum()), len(labels))
 
 
 def accuracy(classifier: Classifier, split: Split) -> Share:
     """Measure how often the classifier reads a real digit as its label."""
+    check_is("split", split, Split)
     return share_read(classifier, to_unit(split.images), split.labels)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cvae_utils.checks import check_at_least
+from cvae_utils.checks import check_all_at_least, check_is
 from cvae_utils.data import Split, to_unit
-from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
+from cvae_utils.evaluation.chunks import CHUNK, check_measured, device_of, noise_source
 from cvae_utils.evaluation.estimates import Share, share_read
-from cvae_utils.masks import check_mask, hide
+from cvae_utils.masks import check_one_mask, hide
 from cvae_utils.models import Classifier, Gaussian, InpaintingCVAE
 
 
@@ -56,15 +56,20 @@ def hole_scores(
         mask: (28, 28), 1 where visible.
         completions: how many completions the best is chosen from; the largest is drawn.
         seed: decides the codes.
+
+    Raises:
+        ValueError: a mask of another shape, or one that hides nothing; no number of completions.
     """
-    if not completions:
-        raise ValueError("completions must name one or more numbers, got none")
-    for count in completions:
-        check_at_least("completions", count, 1)
+    check_measured(model, InpaintingCVAE, split, seed)
+    check_is("classifier", classifier, Classifier)
+    check_all_at_least("completions", completions, 1)
+    hidden = ~check_one_mask("mask", mask)
+    if not hidden.any():
+        raise ValueError("mask must hide a pixel at least, got one that hides none")
     model.eval()
     device, most = device_of(model), max(completions)
     noise = noise_source(device, seed)
-    hidden = ~check_mask("mask", mask).to(device)
+    hidden = hidden.to(device)
     x = to_unit(split.images)
     best: dict[int, list[Tensor]] = {count: [] for count in completions}
     spreads, sampled, at_mean = [], [], []

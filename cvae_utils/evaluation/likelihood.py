@@ -8,13 +8,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cvae_utils.checks import check_at_least
+from cvae_utils.checks import check_all_at_least
 from cvae_utils.data import Split, fixed_binarization, to_unit
-from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
+from cvae_utils.evaluation.chunks import CHUNK, check_measured, device_of, noise_source
 from cvae_utils.evaluation.estimates import Estimate, mean_and_error
-from cvae_utils.masks import hide
+from cvae_utils.masks import check_one_mask, hide
 from cvae_utils.models import ConditionalVAE, InpaintingCVAE
-from cvae_utils.objectives import elbo_terms, importance_weighted_bound, log_importance_weights
+from cvae_utils.objectives import (
+    elbo_terms,
+    importance_weighted_bound,
+    log_importance_weights,
+)
 
 
 class Elbo(NamedTuple):
@@ -42,6 +46,7 @@ def elbo(model: ConditionalVAE, split: Split, seed: int = 0) -> Elbo:
         split: uint8 images and labels.
         seed: decides the binarization (the same on every machine) and the one draw of z.
     """
+    check_measured(model, ConditionalVAE, split, seed)
     model.eval()
     device = device_of(model)
     noise = noise_source(device, seed)
@@ -76,6 +81,8 @@ def negative_log_likelihood(
     Raises:
         ValueError: no number of samples, or one that does not divide the largest.
     """
+    check_measured(model, ConditionalVAE, split, seed)
+    _check_samples(samples)
     x = fixed_binarization(split.images, seed)
     return _estimate(model, x, split.labels, samples, seed, "recognition")
 
@@ -107,8 +114,19 @@ def hole_nll(
     Raises:
         ValueError: as `negative_log_likelihood`, or something that is no mask.
     """
+    check_measured(model, InpaintingCVAE, split, seed)
+    check_one_mask("mask", mask)
+    _check_samples(samples)
     x = to_unit(split.images)
     return _estimate(model, x, hide(x, mask), samples, seed, proposal)
+
+
+def _check_samples(samples: Sequence[int]) -> None:
+    """Raise unless `samples` are whole numbers of which each divides the largest."""
+    check_all_at_least("samples", samples, 1)
+    for count in samples:
+        if max(samples) % count:
+            raise ValueError(f"samples must each divide the largest, {max(samples)}, got {count}")
 
 
 @torch.no_grad()
@@ -120,12 +138,6 @@ def _estimate(
     seed: int,
     proposal: str,
 ) -> dict[int, Estimate]:
-    if not samples:
-        raise ValueError("samples must name one or more numbers of codes, got none")
-    for count in samples:
-        check_at_least("samples", count, 1)
-        if max(samples) % count:
-            raise ValueError(f"samples must each divide the largest, {max(samples)}, got {count}")
     model.eval()
     device = device_of(model)
     noise = noise_source(device, seed)
@@ -149,6 +161,7 @@ def reconstruction_error(model: ConditionalVAE, split: Split) -> Estimate:
         The squared error summed over the pixels of an image, mean over the split. The images are
         grey, as they are: nothing here is random.
     """
+    check_measured(model, ConditionalVAE, split)
     model.eval()
     device = device_of(model)
     errors = []

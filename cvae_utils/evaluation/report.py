@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, TextIO
 
@@ -11,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from cvae_utils import checkpoints
-from cvae_utils.checks import NUM_CLASSES
+from cvae_utils.checks import NUM_CLASSES, check_at_least, check_choice, check_is, check_seed
 from cvae_utils.data import Dataset, Split, to_unit
 from cvae_utils.evaluation.chunks import device_of
 from cvae_utils.evaluation.estimates import accuracy
@@ -36,6 +37,7 @@ from cvae_utils.models import (
     InpaintingCVAE,
     Model,
 )
+from cvae_utils.models.base import check_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +68,13 @@ def measure(
         mask: what an inpainting model does not see; `"mixed"` measures all others.
         reference: without one, what needs a judge is left out.
     """
+    check_is("model", model, (Classifier, ConditionalGenerator))
+    check_is("test", test, Split)
+    check_seed("seed", seed)
+    if importance_samples is not None:
+        check_at_least("importance_samples", importance_samples, 0)
+    check_choice("mask", mask, tuple(SOURCES))
+    check_is("reference", reference, (Reference, type(None)))
     figures: Figures = {}
     if isinstance(model, Classifier):
         figures["accuracy"] = accuracy(model, test).value
@@ -123,8 +132,9 @@ def _hole_figures(
 
 def sample_figures(scores: SampleScores) -> Figures:
     """Return scores as named numbers, each share with its interval and the rest with its error."""
+    check_is("scores", scores, SampleScores)
     figures: Figures = {}
-    for name in ("faithfulness", "coverage", "coverage_any_label"):
+    for name in SHARES:
         share = getattr(scores, name)
         figures[name], figures[f"{name}_low"], figures[f"{name}_high"] = share
     for name in ("frechet", "density"):
@@ -136,12 +146,15 @@ def sample_figures(scores: SampleScores) -> Figures:
 
 def parameters(model: torch.nn.Module) -> int:
     """Return how many numbers a model has learned."""
+    check_is("model", model, torch.nn.Module)
     return sum(weights.numel() for weights in model.parameters())
 
 
 @torch.no_grad()
 def drawing_time(model: ConditionalGenerator, repeats: int = 5) -> float:
     """Return the milliseconds that 200 digits take, the median of some repeats on this machine."""
+    check_model("model", model, ConditionalGenerator)
+    check_at_least("repeats", repeats, 1)
     device = device_of(model)
     labels = torch.arange(NUM_CLASSES, device=device).repeat(DRAWN_AT_ONCE // NUM_CLASSES)
     times = []
@@ -163,6 +176,13 @@ COMPARED = {
     "gan": "GAN",
     "cgan": "conditional GAN",
 }
+SHARES = ("faithfulness", "coverage", "coverage_any_label")  # of which `sample_figures` has limits
+SHOWN = (  # the columns that `readable` reads
+    "negative_elbo", "standard_error", "nll", "nll_error", "squared_error", "squared_error_error",
+    *(f"{name}{end}" for name in SHARES for end in ("", "_low", "_high")),
+    "frechet", "frechet_error", "frechet_per_label", "density", "density_error", "nearest",
+    "parameters", "training_minutes", "drawing_ms",
+)  # fmt: skip
 REAL_TRAIN, REAL_TEST = "real training digits", "real test digits"
 
 
@@ -207,6 +227,7 @@ def compare(
 
 def models_in(compared: pd.DataFrame) -> list[str]:
     """Return the rows of `compare` that are models: all but the real digits."""
+    _check_compared(compared, ())
     return [name for name in compared.index if name not in (REAL_TRAIN, REAL_TEST)]
 
 
@@ -217,6 +238,7 @@ def readable(compared: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
+    _check_compared(compared, SHOWN)
     titles = [COMPARED.get(name, name) for name in compared.index]
     columns = {
         "weights": [name if name in models_in(compared) else "" for name in compared.index],
@@ -235,6 +257,17 @@ def readable(compared: pd.DataFrame) -> pd.DataFrame:
         "200 digits, ms": _plus_minus(compared, "drawing_ms", None, 0),
     }
     return pd.DataFrame(columns, index=pd.Index(titles, name="model"))
+
+
+def _check_compared(compared: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Raise unless `compared` is a table as `compare` returns it, with numbers in these columns."""
+    import pandas as pd
+
+    wanted = "a table as `compare` returns it"
+    check_is("compared", compared, pd.DataFrame, wanted)
+    for name in columns:
+        if name not in compared or not pd.api.types.is_numeric_dtype(compared[name]):
+            raise ValueError(f"compared must be {wanted}, got one without numbers for {name!r}")
 
 
 def _plus_minus(figures: pd.DataFrame, name: str, error: str | None, places: int) -> list[str]:

@@ -10,11 +10,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cvae_utils.checks import NUM_CLASSES, check_at_least, check_labels, check_unit_images
+from cvae_utils.checks import (
+    IMAGE_SHAPE,
+    NUM_CLASSES,
+    check_at_least,
+    check_beside,
+    check_floats,
+    check_function,
+    check_is,
+    check_labels,
+    check_unit_images,
+)
 from cvae_utils.data import Split, to_unit
 from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
 from cvae_utils.evaluation.estimates import Estimate, Share, mean_and_error, share_read, wilson
 from cvae_utils.models import Classifier, ConditionalGenerator
+from cvae_utils.models.base import check_model
 
 NEIGHBOURS = 5  # k of density and coverage, as in Naeem et al. (2020)
 REPEATS = 20  # of the bootstrap
@@ -31,6 +42,7 @@ def sample_labels(
         Ink probabilities (10 per_label, 28, 28) and the labels asked for (10 per_label,), the
         zeros first.
     """
+    check_model("model", model, ConditionalGenerator)
     check_at_least("per_label", per_label, 1)
     model.eval()
     device = device_of(model)
@@ -47,6 +59,7 @@ def label_faithfulness(
 
     For a model that does not know labels this is about 10 %, by chance.
     """
+    check_is("classifier", classifier, Classifier)
     return share_read(classifier, *sample_labels(model, per_label, seed))
 
 
@@ -56,9 +69,11 @@ def features(judge: Classifier, images: Tensor) -> Tensor:
 
     They are moved to the judge's device; the features stay on the CPU.
     """
+    check_is("judge", judge, Classifier)
+    check_unit_images("images", images)
     judge.eval()
-    device = device_of(judge)
-    parts = [judge.features(part.to(device).unsqueeze(1)).cpu() for part in images.split(CHUNK)]
+    weights = next(judge.parameters())
+    parts = [judge.features(part.to(weights).unsqueeze(1)).cpu() for part in images.split(CHUNK)]
     return torch.cat(parts)
 
 
@@ -73,13 +88,13 @@ def frechet_distance(real: Tensor, drawn: Tensor) -> float:
         ValueError: features of unequal or no width, or fewer than two examples in a set.
     """
     _check_features("real", real)
-    _check_features("drawn", drawn, real.shape[1])
+    _check_features("drawn", drawn, real)
     # Slow to import, and rarely needed.
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     as_they_are = nn.Identity()
     as_they_are.num_features = real.shape[1]  # type: ignore[assignment]
-    metric = FrechetInceptionDistance(feature=as_they_are)
+    metric = FrechetInceptionDistance(feature=as_they_are).to(real.device)
     metric.update(real, real=True)
     metric.update(drawn, real=False)
     distance: float = metric.compute().item()
@@ -126,11 +141,17 @@ def density_and_coverage(
         radii: of their neighbourhoods, as `neighbourhoods` returns them.
         drawn: features of the digits to be measured.
         k: what the radii were computed with.
+
+    Raises:
+        ValueError: features of unequal width, not one radius for each real example, k below 1.
     """
-    _check_features("drawn", drawn, real.shape[1])
-    if radii.shape != real.shape[:1]:
-        raise ValueError(f"radii must be one for each of {len(real)}, got {tuple(radii.shape)}")
-    density, covered = torch.zeros(len(drawn)), []
+    check_at_least("k", k, 1)
+    _check_features("real", real)
+    _check_features("drawn", drawn, real)
+    check_floats("radii", radii, len(real), finite=True)
+    if not (radii >= 0).all():
+        raise ValueError(f"radii must not be negative, got {radii.min():g}")
+    density, covered = torch.zeros(len(drawn), device=drawn.device), []
     for part, radius in zip(real.split(CHUNK), radii.split(CHUNK), strict=True):
         inside = torch.cdist(part, drawn) < radius[:, None]  # (N', M)
         density += inside.sum(0)
@@ -152,8 +173,11 @@ class Nearest(NamedTuple):
 
 def nearest(images: Tensor, among: Tensor) -> Nearest:
     """Find for each image (M, 28, 28) the nearest one among (N, 28, 28), pixel by pixel."""
-    flat = among.flatten(1)
-    found = [torch.cdist(part, flat).min(dim=1) for part in images.flatten(1).split(CHUNK // 4)]
+    check_floats("images", images, "M", *IMAGE_SHAPE, finite=True)
+    check_floats("among", among, "N", *IMAGE_SHAPE, finite=True)
+    check_beside("among", among, images, "images")
+    parts, flat = _exact(images.flatten(1)).split(CHUNK // 4), _exact(among.flatten(1))
+    found = [torch.cdist(part, flat).min(dim=1) for part in parts]
     return Nearest(torch.cat([f.values for f in found]), torch.cat([f.indices for f in found]))
 
 
@@ -195,6 +219,9 @@ class Reference:
     """
 
     def __init__(self, judge: Classifier, train: Split, test: Split) -> None:
+        check_is("judge", judge, Classifier)
+        check_is("train", train, Split)
+        check_is("test", test, Split)
         self.judge, self.train, self.test = judge, train, test
         self.labels = test.labels.cpu()
 
@@ -235,11 +262,13 @@ class Reference:
         """Score images (M, 28, 28) in [0, 1] that were asked for by labels (M,).
 
         Raises:
-            ValueError: fewer than two images of a label.
+            ValueError: fewer than two images of a label, or fewer than six test digits.
         """
         check_unit_images("images", images)
         check_labels("labels", labels, len(images))
-        images, labels = images.cpu(), labels.cpu()
+        _check_each_label("labels", labels, 2)
+        _check_each_label("test", self.labels, NEIGHBOURS + 1)
+        images, labels = images.cpu().float(), labels.cpu()
         drawn = features(self.judge, images)
         with torch.no_grad():
             read = self.judge.head(drawn.to(device_of(self.judge))).argmax(1).cpu()
@@ -273,6 +302,10 @@ def bootstrap(statistic: Callable[[Tensor], float], examples: Tensor, seed: int 
 
     Efron (1979): the spread over sets of N that are drawn from the N with replacement.
     """
+    check_function("statistic", statistic, "examples (N, ...)")
+    check_is("examples", examples, Tensor)
+    if examples.ndim == 0 or len(examples) == 0:
+        raise ValueError(f"examples must be one or more, got shape {tuple(examples.shape)}")
     generator = noise_source(torch.device("cpu"), seed)
     again = [
         statistic(examples[torch.randint(len(examples), (len(examples),), generator=generator)])
@@ -283,13 +316,33 @@ def bootstrap(statistic: Callable[[Tensor], float], examples: Tensor, seed: int 
 
 def first_of_each_label(labels: Tensor, count: int) -> Tensor:
     """Return where the first `count` of each label stand in labels (N,), label by label."""
+    check_labels("labels", labels)
+    check_at_least("count", count, 1)
     each = [(labels == label).nonzero()[:count, 0] for label in range(NUM_CLASSES)]
     return torch.cat(each)
 
 
-def _check_features(name: str, features: Tensor, width: int | None = None) -> None:
-    wanted = f"(N, {width or 'F'}) with N of 2 or more"
-    if features.ndim != 2 or len(features) < 2 or (width and features.shape[1] != width):
-        raise ValueError(f"{name} must be {wanted}, got {tuple(features.shape)}")
-    if not features.isfinite().all():
-        raise ValueError(f"{name} must be finite, got nan or infinity")
+def _check_each_label(name: str, labels: Tensor, least: int) -> None:
+    """Raise unless each label is there `least` times."""
+    counts = labels.bincount(minlength=NUM_CLASSES).tolist()
+    if min(counts) < least:
+        raise ValueError(
+            f"{name} must have each of the labels 0 to 9 {least} times or more, got {counts}"
+        )
+
+
+def _exact(numbers: Tensor) -> Tensor:
+    """Return numbers in 32 bits or more: distances are not to be had of 16."""
+    return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+
+
+def _check_features(name: str, features: Tensor, other: Tensor | None = None) -> None:
+    """Raise unless these are features (N, F) of two examples or more, like `other`, if any."""
+    check_floats(name, features, "N", "F" if other is None else other.shape[1], finite=True)
+    if len(features) < 2 or not (features.abs() < 1e30).all():
+        raise ValueError(
+            f"{name} must be features of two examples or more, none of them beyond 1e30, "
+            f"got {len(features)} up to {features.abs().max():g}"
+        )
+    if other is not None:
+        check_beside(name, features, other, "real")

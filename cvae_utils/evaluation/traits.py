@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from cvae_utils.checks import IMAGE_SHAPE, NUM_CLASSES, check_at_least, check_unit_images
+from cvae_utils.checks import (
+    IMAGE_SHAPE,
+    NUM_CLASSES,
+    check_all_at_least,
+    check_at_least,
+    check_number,
+    check_positive,
+    check_unit_images,
+)
 from cvae_utils.evaluation.chunks import device_of, noise_source
 from cvae_utils.models import ConditionalGenerator
+from cvae_utils.models.base import check_model
 
 # trait -> what less and more of it look like
 WORDS = {
@@ -31,6 +40,8 @@ def traits(images: Tensor) -> dict[str, Tensor]:
         ValueError: images of another shape or range, or one without ink.
     """
     check_unit_images("images", images)
+    # Moments are sums of large numbers, which 16 bits do not hold.
+    images = images.to(torch.promote_types(images.dtype, torch.float32))
     ink = images.sum((1, 2))
     if not (ink > 0).all():
         raise ValueError("images must have ink, got an empty one")
@@ -70,7 +81,10 @@ def effects(
         trait -> its mean change, in standard deviations of that trait among the model's own digits
         of one label.
     """
+    check_model("model", model, ConditionalGenerator)
+    check_at_least("dimension", dimension, 0, model.latent_dim - 1)
     check_at_least("count", count, 2)
+    check_positive("reach", reach)
     device = device_of(model)
     z = torch.randn(count, model.latent_dim, generator=noise_source(device, seed), device=device)
     z = z.repeat(NUM_CLASSES, 1)  # (10 * count, latent_dim)
@@ -92,7 +106,7 @@ def effects(
 
 
 def seems_to_change(
-    model: ConditionalGenerator, dimensions: Iterable[int], threshold: float = 1.0
+    model: ConditionalGenerator, dimensions: Sequence[int], threshold: float = 1.0
 ) -> dict[int, str]:
     """Name what more of each latent dimension does to the digits, in a word or two.
 
@@ -100,6 +114,9 @@ def seems_to_change(
     deviations; otherwise it is "shape", for what these four traits do not measure. A dimension may
     well change several: the word is a hint.
     """
+    check_model("model", model, ConditionalGenerator)
+    check_all_at_least("dimensions", dimensions, 0, model.latent_dim - 1)
+    check_number("threshold", threshold, 0)
     named = {}
     for dimension in dimensions:
         changes = effects(model, dimension)

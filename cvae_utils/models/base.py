@@ -7,7 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cvae_utils.checks import NUM_CLASSES, check_codes, check_labels, check_unit_images
+from cvae_utils.checks import (
+    NUM_CLASSES,
+    check_beside,
+    check_codes,
+    check_labels,
+    check_unit_images,
+)
 from cvae_utils.models.gaussian import Gaussian
 
 
@@ -30,14 +36,27 @@ class ConditionalGenerator(nn.Module):
     """
 
     name: ClassVar[str]  # what checkpoints and the command line call the model
+    told: ClassVar[str] = "labels"  # what it is given, in words
     latent_dim: int
     config: dict[str, Any]  # the constructor's arguments: with the name, they rebuild the model
     prior_net: nn.Module
     generation_net: nn.Module
 
-    def check_given(self, given: Tensor, batch: int | None = None) -> None:
-        """Raise a ValueError unless `given` is what this model is told, for `batch` examples."""
-        check_labels("labels", given, batch)
+    def check_x(self, x: Tensor, *, values: bool = True) -> None:
+        """Raise a ValueError unless `x` is images in [0, 1], where this model is.
+
+        `values=False` takes their range on trust: reading it makes a GPU wait.
+        """
+        check_unit_images("x", x, values=values)
+        check_beside("x", x, next(self.parameters()))
+
+    def check_given(self, given: Tensor, batch: int | None = None, *, values: bool = True) -> None:
+        """Raise a ValueError unless `given` is what this model is told, for `batch` examples.
+
+        `values=False` takes their range on trust, as in `check_x`.
+        """
+        check_labels("labels", given, batch, values=values)
+        check_beside("labels", given, next(self.parameters()))
 
     def condition(self, given: Tensor) -> Tensor:
         """Turn what is given, labels (B,) int64, into the condition c, (B, C)."""
@@ -55,6 +74,7 @@ class ConditionalGenerator(nn.Module):
         """
         self.check_given(given)
         check_codes("z", z, self.latent_dim, batch=len(given))
+        check_beside("z", z, next(self.parameters()))
         c = self.condition(given)
         return self.paint(self.generation_net(z, c), c)
 
@@ -93,7 +113,7 @@ class ConditionalVAE(ConditionalGenerator):
         Raises:
             ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
         """
-        check_unit_images("x", x)
+        self.check_x(x)
         self.check_given(given, len(x))
         result: Gaussian = self.recognition_net(x, self.condition(given))
         return result
@@ -101,3 +121,13 @@ class ConditionalVAE(ConditionalGenerator):
     def reconstruct(self, x: Tensor, given: Tensor) -> Tensor:
         """Return the images (B, 28, 28) at the mean of q(z | x, c)."""
         return self.generate(self.recognize(x, given).mu, given)
+
+
+def check_model(name: str, model: object, kind: type[ConditionalGenerator]) -> None:
+    """Raise a TypeError unless `model` is of that kind, and is told the same.
+
+    An inpainting model is an autoencoder too, but has no use for labels.
+    """
+    if not isinstance(model, kind) or model.told != kind.told:
+        wanted = f"a {kind.__name__} that is told {kind.told}"
+        raise TypeError(f"{name} must be {wanted}, got one of type {type(model).__name__}")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cvae_utils.checks import NUM_CLASSES, check_at_least, check_unit_images
+from cvae_utils.checks import NUM_CLASSES, check_at_least, check_beside, check_unit_images
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
@@ -55,5 +55,6 @@ class Classifier(nn.Module):
             ValueError: images of another shape or range.
         """
         check_unit_images("x", x)
+        check_beside("x", x, next(self.parameters()))
         self.eval()
         return torch.cat([self(part).argmax(1) for part in x.split(1000)])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cvae_utils.checks import NUM_CLASSES, check_at_least, check_positive, check_unit_images
+from cvae_utils.checks import NUM_CLASSES, check_at_least, check_positive
 from cvae_utils.models.base import ConditionalGenerator, one_hot_labels
 from cvae_utils.models.conv_cvae import SIDE
 from cvae_utils.models.gaussian import Gaussian
@@ -158,7 +158,7 @@ class GAN(ConditionalGenerator):
         Raises:
             ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
         """
-        check_unit_images("x", x)
+        self.check_x(x)
         self.check_given(labels, len(x))
         return torch.sigmoid(self.discriminator_net(x, self.condition(labels)))
 

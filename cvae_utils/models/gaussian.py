@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cvae_utils.checks import check_beside, check_floats, check_generator
+
 
 class Gaussian(NamedTuple):
     """A batch of Gaussians with independent dimensions, N(mu, diag(exp(logvar))).
@@ -20,6 +22,27 @@ class Gaussian(NamedTuple):
 
     mu: Tensor
     logvar: Tensor
+
+    def check(self, name: str = "") -> None:
+        """Raise unless mu and logvar are floating-point tensors of one shape; values are trusted.
+
+        Args:
+            name: what the Gaussian is called where it came in, for the message.
+
+        Raises:
+            TypeError: one of them is no tensor.
+            ValueError: other dtypes, or other shapes than (B, latent_dim).
+        """
+        mu, logvar = (f"{name}.{part}".lstrip(".") for part in self._fields)
+        check_floats(mu, self.mu, "B", "latent_dim")
+        check_floats(logvar, self.logvar, *self.mu.shape)
+        check_beside(logvar, self.logvar, self.mu, mu)
+
+    def _check_codes(self, name: str, codes: Tensor) -> None:
+        self.check()
+        rows, latent_dim = self.mu.shape
+        check_floats(name, codes, ..., "B" if rows == 1 else rows, latent_dim)
+        check_beside(name, codes, self.mu, "mu")
 
     @property
     def std(self) -> Tensor:
@@ -40,20 +63,28 @@ class Gaussian(NamedTuple):
         The reparameterization trick (Kingma & Welling 2014, section 2.4): the noise is drawn
         apart from the parameters, z = mu + std * eps with eps ~ N(0, I).
         """
+        self.check()
+        check_generator("generator", generator, self.mu.device)
         return self.at(torch.empty_like(self.mu).normal_(generator=generator))
 
     def at(self, eps: Tensor) -> Tensor:
-        """Return the codes that lie eps (B, latent_dim) standard deviations from the means."""
+        """Return the codes that lie eps (..., B, latent_dim) standard deviations from the means.
+
+        Leading dimensions are as in `log_prob`.
+        """
+        self._check_codes("eps", eps)
         return self.mu + self.std * eps
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log N(z; mu, diag(exp(logvar))) in nats, summed over the latent dimensions.
 
         Args:
-            z: (..., B, latent_dim); leading dimensions are as many codes for each row.
+            z: (..., B, latent_dim); leading dimensions are as many codes for each row, and a single
+                row takes any number of them.
 
         Returns:
             (..., B).
         """
+        self._check_codes("z", z)
         squared_distance = (z - self.mu).square() * (-self.logvar).exp()
         return -0.5 * (squared_distance + self.logvar + math.log(2 * math.pi)).sum(-1)

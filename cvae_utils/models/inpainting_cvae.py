@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cvae_utils.checks import check_at_least, check_masked_images
+from cvae_utils.checks import check_at_least, check_beside, check_masked_images
 from cvae_utils.models.base import ConditionalVAE
 from cvae_utils.models.conv_cvae import SIDE, ConvGaussian, Residual
 from cvae_utils.models.gaussian import Gaussian
@@ -87,6 +87,7 @@ class InpaintingCVAE(ConditionalVAE):
     """
 
     name = "inpainting_cvae"
+    told = "masked images"
 
     def __init__(self, latent_dim: int = 32, width: int = 32, hidden: int = 256) -> None:
         check_at_least("latent_dim", latent_dim, 0)
@@ -103,9 +104,10 @@ class InpaintingCVAE(ConditionalVAE):
         self.generation_net = InpaintingGenerationNet(width, hidden, latent_dim)
         self.to(memory_format=torch.channels_last)
 
-    def check_given(self, given: Tensor, batch: int | None = None) -> None:
+    def check_given(self, given: Tensor, batch: int | None = None, *, values: bool = True) -> None:
         """Raise unless `given` is (B, 2, 28, 28): visible pixels, and a mask of zeros and ones."""
-        check_masked_images("given", given, batch)
+        check_masked_images("given", given, batch, values=values)
+        check_beside("given", given, next(self.parameters()))
 
     def condition(self, given: Tensor) -> Tensor:
         """Return c, (B, 2, 28, 28): it is what was given."""

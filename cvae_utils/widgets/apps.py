@@ -220,10 +220,9 @@ class DrawingExplorer(Explorer):
             style={"button_width": "80px"},
         )
         self.again = ipywidgets.Button(description="Start over", icon="trash")
-        width, height = WIDTH * self.SIDE, HEIGHT * self.SIDE
-        self.canvas = ipycanvas.Canvas(width=width, height=height)
+        self.canvas = ipycanvas.Canvas(width=WIDTH * self.SIDE, height=HEIGHT * self.SIDE)
         self.canvas.layout = ipywidgets.Layout(
-            width=f"{width}px", height=f"{height}px", margin="2px 12px 2px 2px", flex="0 0 auto"
+            margin="2px 12px 2px 2px", flex="0 0 auto", align_self="flex-start"
         )
         self.image.observe(self._clear, names="value")  # before the frame's own observer redraws
         super().__init__([self.image, self.tool, self.again], beside=self.canvas)
@@ -235,6 +234,7 @@ class DrawingExplorer(Explorer):
         self.canvas.on_touch_start(lambda touches: self.begin(*touches[0]))
         self.canvas.on_touch_move(lambda touches: self.move(*touches[0]))
         self.canvas.on_touch_end(self.end)
+        self.canvas.on_touch_cancel(self.end)
         self._show_page()
 
     @property
@@ -282,6 +282,7 @@ class DrawingExplorer(Explorer):
 
     def _clear(self, _: object = None) -> None:
         self.strokes.clear()
+        self._drawing = False  # a stroke that is being drawn goes with the others
 
     def _start_over(self, _: ipywidgets.Button) -> None:
         self._clear()

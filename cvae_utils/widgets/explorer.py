@@ -17,10 +17,50 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cvae_utils.checks import NUM_CLASSES
+from cvae_utils.files import write_whole
 from cvae_utils.widgets.pictures import png
 
 STILL = "A still picture. Run this notebook, and controls appear that move it."
+LOST = "The kernel was restarted or has died: run this cell again."
 WRAP = ipywidgets.Layout(flex_flow="row wrap")  # as many rows as it takes: none gets too narrow
+
+APP = "cvae-app"  # the class, in the page, of whatever the style sheet below is for
+# Nothing wider than its place, on a phone neither. And a page outlives its kernel: what says that
+# the kernel is gone is a class that ipywidgets gives to views without a comm, or, when it was
+# another page that restarted it, the notebook's own sign. That sign changes back as soon as a new
+# kernel is there, which does not know this app: so an animation that stands still is let run, to
+# its end, at which it stays. Of apps inside an app the outer one speaks, and it speaks for the
+# many small signs that ipywidgets would draw over each control.
+GONE = ("starting", "restarting", "autorestarting", "terminating", "dead", "disconnected")
+STYLE = f"""<style>
+.{APP}, .{APP} .widget-inline-hbox, .{APP} canvas, .{APP} img {{ max-width: 100%; }}
+@media (max-width: 600px) {{
+    .{APP} .widget-label {{ flex-shrink: 1; }}
+    .{APP} .slider-container {{ min-width: 80px; }}
+    .{APP} .widget-readout {{ min-width: 40px; }}
+    .{APP}.widget-tab > .lm-TabBar > .lm-TabBar-content {{ flex-wrap: wrap; }}
+    .{APP}.widget-tab > .lm-TabBar .lm-TabBar-tab {{ flex-basis: auto; }}
+}}
+.{APP} {{ animation: {APP}-lost 1ms forwards paused; }}
+.{APP}.jupyter-widgets-disconnected, .jp-NotebookPanel:has(.jp-Notebook-ExecutionIndicator:is(
+{", ".join(f"[data-status={status}]" for status in GONE)})) .{APP} {{
+    animation-play-state: running;
+}}
+@keyframes {APP}-lost {{
+    to {{ --{APP}-says: "{LOST}"; --{APP}-ink: 0.4; --{APP}-takes: inert; pointer-events: none; }}
+}}
+.{APP}::before {{
+    content: var(--{APP}-says, none);
+    padding: 6px 10px;
+    border-left: 4px solid var(--jp-warn-color1, #f57c00);
+    color: var(--jp-ui-font-color1, inherit);
+    font-weight: bold;
+}}
+.{APP} > * {{ opacity: var(--{APP}-ink, 1); interactivity: var(--{APP}-takes, auto); }}
+.{APP} .{APP} {{ animation: none; }}
+.{APP} .{APP}::before, .{APP} .jupyter-widgets-disconnected::before {{ content: none; }}
+.{APP} .{APP} > * {{ opacity: 1; }}
+</style>"""
 
 
 def digit_slider(value: int, description: str = "digit") -> ipywidgets.IntSlider:
@@ -102,8 +142,10 @@ class Explorer(ipywidgets.VBox):
                 ipywidgets.HBox(list(self.shifts.values()), layout=WRAP),
                 ipywidgets.HBox([beside, self.picture], layout=WRAP) if beside else self.picture,
                 self.message,
+                ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
             ]
         )
+        self.add_class(APP)
         self.add_class(self.NAME)
 
     @property
@@ -140,14 +182,13 @@ class Explorer(ipywidgets.VBox):
         return {dimension: slider.value for dimension, slider in self.shifts.items()}
 
     def _next_seed(self, _: ipywidgets.Button) -> None:
-        self.seed.value += 1
+        self.seed.value = (self.seed.value + 1) % (self.seed.max + 1)
 
     def _save(self, _: ipywidgets.Button) -> None:
         with self.errors_shown():
             picture = self.picture.value
             path = Path(self.FOLDER, f"{self.NAME}-{zlib.crc32(picture):08x}.png")
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(picture)
+            write_whole(path, picture)
             self.message.value = f"Saved as {html.escape(str(path))}, with its settings inside."
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:

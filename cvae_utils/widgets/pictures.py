@@ -23,13 +23,18 @@ from cvae_utils.checks import (
     IMAGE_SHAPE,
     NUM_CLASSES,
     check_at_least,
+    check_beside,
     check_choice,
+    check_is,
     check_labels,
+    check_number,
     check_positive,
+    check_seed,
     check_unit_images,
+    check_whole,
 )
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, Gaussian, InpaintingCVAE
-from cvae_utils.models.base import one_hot_labels
+from cvae_utils.models.base import check_model, one_hot_labels
 from cvae_utils.plotting import tile
 
 # latent dimension -> how far all codes are moved along it, in standard deviations of the prior
@@ -37,6 +42,7 @@ Shifts = Mapping[int, float]
 
 HIDDEN_GREY = 0.5  # how a hidden pixel is shown
 TOOLS = ("ink", "paper", "hide")
+FARTHEST = 1e6  # shift of a code: anything but a slip of the pen
 INK_RADIUS, BRUSH_RADIUS = 1.2, 2.5  # pixels
 
 
@@ -150,25 +156,43 @@ class DrawingState:
 
 
 def check_digit(digit: int, name: str = "digit") -> None:
-    """Raise a ValueError unless `digit` is one of 0 to 9."""
-    if digit not in range(NUM_CLASSES):
-        raise ValueError(
-            f"{name} must be a whole number from 0 to {NUM_CLASSES - 1}, got {digit!r}"
-        )
+    """Raise unless `digit` is one of 0 to 9.
+
+    Raises:
+        TypeError: not an int.
+        ValueError: another number.
+    """
+    check_at_least(name, digit, 0, NUM_CLASSES - 1)
 
 
 def check_image(image: int, images: Tensor) -> None:
-    """Raise a ValueError unless `image` numbers one of `images` (N, 28, 28) in [0, 1]."""
+    """Raise unless `image` numbers one of `images` (N, 28, 28) in [0, 1].
+
+    Raises:
+        TypeError: not an int.
+        ValueError: another number, or images of another shape or range.
+    """
     check_unit_images("images", images)
+    check_whole("image", image)
     if image not in range(len(images)):
         raise ValueError(f"image must be from 0 to {len(images) - 1}, got {image!r}")
 
 
 def shifted_noise(latent_dim: int, count: int, seed: int, shifts: Shifts) -> Tensor:
-    """Draw `count` codes (count, latent_dim) in standard deviations of the prior, all shifted."""
+    """Draw `count` codes (count, latent_dim) in standard deviations of the prior, all shifted.
+
+    Raises:
+        ValueError: no codes, a seed out of range, a shift that is not finite or of a dimension that
+            there is not.
+    """
+    check_at_least("latent_dim", latent_dim, 0)
     check_at_least("count", count, 1)
+    check_seed("seed", seed)
+    check_is("shifts", shifts, Mapping, "latent dimension -> shift")
     eps = torch.randn(count, latent_dim, generator=torch.Generator().manual_seed(seed))
     for dimension, shift in shifts.items():
+        check_whole("shifts", dimension)
+        check_number(f"shifts[{dimension}]", shift, -FARTHEST, FARTHEST)
         if dimension not in range(latent_dim):
             raise ValueError(
                 f"shifts must name latent dimensions 0 to {latent_dim - 1}, got {dimension}"
@@ -186,6 +210,8 @@ def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) 
     Raises:
         ValueError: a digit outside 0 to 9, or a shift of a dimension that the model has not got.
     """
+    check_model("model", model, ConditionalGenerator)
+    check_is("state", state, ExplorerState)
     check_digit(state.digit)
     device = next(model.parameters()).device
     z = shifted_noise(model.latent_dim, count, state.seed, state.shifts).to(device)
@@ -214,17 +240,23 @@ def restyle(
     Raises:
         ValueError: a digit outside 0 to 9, or one that is not among the labels.
     """
+    check_model("model", model, ConditionalVAE)
+    check_is("state", state, StyleState)
     check_digit(state.digit)
+    check_seed("seed", state.seed)
+    check_at_least("hands", hands, 1)
     check_unit_images("images", images)
     check_labels("labels", labels, len(images))
+    check_beside("labels", labels, images, "images")
     candidates = (labels == state.digit).nonzero().squeeze(1)
     if len(candidates) == 0:
         raise ValueError(f"digit must be one of the labels {labels.unique().tolist()}, "
                          f"got {state.digit}")  # fmt: skip
     order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(state.seed))
     chosen = candidates[order[:hands].to(labels.device)]
-    device = next(model.parameters()).device
-    written, told = images[chosen].to(device), labels[chosen].to(device)
+    weights = next(model.parameters())
+    device = weights.device
+    written, told = images[chosen].to(weights), labels[chosen].to(device)
     z = model.recognize(written, told).mu  # (hands, latent_dim)
     digits = torch.arange(NUM_CLASSES, device=device).repeat(len(z))  # 0 ... 9, 0 ... 9, ...
     drawn = model.generate(z.repeat_interleave(NUM_CLASSES, 0), digits)
@@ -248,6 +280,8 @@ def morph(
     Raises:
         ValueError: labels outside 0 to 9, fewer than two columns or rows.
     """
+    check_model("model", model, ConditionalGenerator)
+    check_is("state", state, MorphState)
     check_digit(state.first, "first")
     check_digit(state.last, "last")
     check_at_least("columns", columns, 2)
@@ -274,6 +308,10 @@ def duel(models: Sequence[ConditionalGenerator], state: DuelState, count: int = 
     Raises:
         ValueError: a digit outside 0 to 9, a temperature that is not above 0, no models.
     """
+    check_is("models", models, Sequence, "a sequence of models")
+    for model in models:
+        check_model("models", model, ConditionalGenerator)
+    check_is("state", state, DuelState)
     check_digit(state.digit)
     check_positive("temperature", state.temperature)
     check_at_least("the number of models", len(models), 1)
@@ -295,11 +333,16 @@ def complete(
     Another image or mask keeps the noise, which each prior p(z | c) turns into codes of its own.
 
     Raises:
-        ValueError: a shift of a dimension that the model has not got.
+        ValueError: no such image or mask, or a shift of a dimension that the model has not got.
     """
-    device = next(model.parameters()).device
+    check_model("model", model, InpaintingCVAE)
+    check_is("image", image, Tensor)
+    check_unit_images("image", image[None])
+    masks.check_one_mask("mask", mask)
+    weights = next(model.parameters())
+    device = weights.device
     eps = shifted_noise(model.latent_dim, count, seed, shifts).to(device)
-    given = masks.hide(image[None].to(device), mask)  # (1, 2, 28, 28)
+    given = masks.hide(image[None].to(weights), mask)  # (1, 2, 28, 28)
     prior: Gaussian = model.prior_net(model.condition(given))
     return model.generate(prior.at(eps), given.expand(count, -1, -1, -1))
 
@@ -309,6 +352,7 @@ def spread(images: Tensor) -> Tensor:
 
     A pixel in [0, 1] has at most 0.5, so that the doubled one is black where opinions are divided.
     """
+    check_unit_images("images", images)
     return 2 * images.std(dim=0, correction=0)
 
 
@@ -326,9 +370,11 @@ def fill(model: InpaintingCVAE, images: Tensor, state: HoleState, count: int = 1
         of the completions, their mean; the whole image, the other half, their `spread`.
 
     Raises:
-        ValueError: an image that is not among them, a hole of negative size, or a shift of a
-            dimension that the model has not got.
+        ValueError: an image that is not among them, a hole of negative size, an odd count, or a
+            shift of a dimension that the model has not got.
     """
+    check_is("state", state, HoleState)
+    check_even("count", count)
     check_image(state.image, images)
     original = images[state.image]
     mask = masks.hole(state.top, state.left, state.size, state.size)
@@ -337,13 +383,52 @@ def fill(model: InpaintingCVAE, images: Tensor, state: HoleState, count: int = 1
     return two_rows((flawed, original.cpu()), completions)
 
 
+def check_even(name: str, value: int) -> None:
+    """Raise unless `value` is 2, 4, 6 or so: as many in the upper row as in the lower one."""
+    check_at_least(name, value, 2)
+    if value % 2:
+        raise ValueError(f"{name} must be an even number, got {value}")
+
+
 def two_rows(before: Sequence[Tensor], completions: Tensor) -> Tensor:
-    """Put completions (N, 28, 28) in two rows: an image before each, mean and spread behind."""
+    """Put completions (N, 28, 28) in two rows: an image before each, mean and spread behind.
+
+    Args:
+        before: two images (28, 28), or none.
+        completions: an even number of them.
+    """
+    check_unit_images("completions", completions)
+    check_even("the number of completions", len(completions))
+    check_is("before", before, Sequence, "two images or none")
+    if len(before) not in (0, 2):
+        raise ValueError(f"before must be two images or none, got {len(before)}")
+    for image in before:
+        check_is("before", image, Tensor)
+        check_unit_images("before", image[None])
     rows = []
     behind = (completions.mean(0), spread(completions))
     for row, half in enumerate(completions.chunk(2)):
         rows += [*before[row : row + 1], *half, behind[row]]
     return torch.stack(rows)
+
+
+def check_strokes(strokes: Sequence[Stroke]) -> None:
+    """Raise unless `strokes` are each one of the `TOOLS` and a tuple of points.
+
+    Where the points lie is looked at by `masks.distance`.
+
+    Raises:
+        TypeError: no Strokes, or points that are no tuple of tuples.
+        ValueError: an unknown tool.
+    """
+    wanted = "a sequence of Strokes: a tool, and a tuple of (row, column) points"
+    check_is("strokes", strokes, Sequence, wanted)
+    for stroke in strokes:
+        check_is("strokes", stroke, Stroke, wanted)
+        check_choice("tool", stroke.tool, TOOLS)
+        check_is("strokes", stroke.points, tuple, wanted)
+        for point in stroke.points:
+            check_is("strokes", point, tuple, wanted)
 
 
 @functools.lru_cache(maxsize=512)
@@ -358,13 +443,15 @@ def page(images: Tensor, state: DrawingState) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: an image that is not among `images` (N, 28, 28), or an unknown tool.
     """
+    check_is("state", state, DrawingState)
+    check_strokes(state.strokes)
     if state.image is None:
+        check_unit_images("images", images)
         image, mask = torch.zeros(IMAGE_SHAPE), torch.zeros(IMAGE_SHAPE, dtype=torch.bool)
     else:
         check_image(state.image, images)
         image, mask = images[state.image].cpu(), torch.ones(IMAGE_SHAPE, dtype=torch.bool)
     for tool, points in state.strokes:
-        check_choice("tool", tool, TOOLS)
         distance = _distance(points)  # (28, 28)
         touched = distance <= BRUSH_RADIUS
         if tool == "ink":
@@ -389,8 +476,17 @@ def fill_page(
     Raises:
         ValueError: an image that is not among `images` (N, 28, 28), or an unknown tool.
     """
+    check_even("count", count)
     image, mask = page(images, state)
     return two_rows((), complete(model, image, mask, state.seed, {}, count).cpu())
+
+
+def _json(settings: Mapping[str, Any]) -> str:
+    check_is("settings", settings, Mapping)
+    try:
+        return json.dumps(settings)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"settings must be what JSON can hold: {error}") from error
 
 
 def png(
@@ -403,13 +499,17 @@ def png(
         columns: images in a row.
         zoom: screen pixels per pixel.
         settings: what the picture shows; kept inside the file as JSON, in its text `settings`.
+
+    Raises:
+        TypeError: settings that JSON cannot hold.
+        ValueError: images of another shape or range, columns or zoom below 1.
     """
     check_at_least("zoom", zoom, 1)
     grey = (tile(images, columns, gap=4) * 255).round().byte()
     picture = Image.fromarray(grey.numpy())
     notes = PngInfo()
     if settings is not None:
-        notes.add_text("settings", json.dumps(settings))
+        notes.add_text("settings", _json(settings))
     buffer = io.BytesIO()
     # Smooth zoom, light compression: the picture is sent over loopback, and speed is what is felt.
     picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.BICUBIC).save(

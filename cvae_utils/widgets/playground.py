@@ -17,7 +17,7 @@ from cvae_utils.widgets.apps import (
     MorphExplorer,
     StyleExplorer,
 )
-from cvae_utils.widgets.explorer import STILL, Explorer
+from cvae_utils.widgets.explorer import APP, STILL, Explorer
 
 # title -> what to notice, and the notebook that explains it
 NOTES = {
@@ -97,6 +97,7 @@ class Playground(ipywidgets.Tab):
             for app, (note, notebook) in zip(self.apps, NOTES.values(), strict=True)
         ]
         super().__init__(pages, titles=list(NOTES))
+        self.add_class(APP)
         self.add_class("playground")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
