@@ -8,7 +8,6 @@ import json
 import os
 import random
 import resource
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -359,7 +358,7 @@ def test_a_disk_that_refuses_a_picture_leaves_nothing_and_is_told(
 
     refusals = [
         (place, name, number)
-        for place, name in ((tempfile, "mkstemp"), (os, "fsync"), (Path, "replace"))
+        for place, name in ((Path, "open"), (os, "fsync"), (Path, "replace"))
         for number in (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO)
     ]
     for place, name, number in refusals:

@@ -149,7 +149,7 @@ def test_the_linter_refuses_what_could_run_a_strangers_code(folder: str, name: s
 
 
 @pytest.mark.reliability(
-    "security", "the linter over all files, and the type checker's settings", "nothing is found"
+    "security", "the linter, with its rules of security, over all files", "nothing is found"
 )
 def test_the_linter_finds_nothing() -> None:
     done = subprocess.run(
