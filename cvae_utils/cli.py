@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cvae_utils import checkpoints, data, distributed, evaluation, masks, objectives, training
-from cvae_utils.checks import check_at_least
+from cvae_utils.checks import NUM_CLASSES, check_at_least
 from cvae_utils.models import GAN, MODELS, Classifier, InpaintingCVAE, Model, build
 from cvae_utils.models.label_cvae import LABEL_IN
 
@@ -78,11 +78,11 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     sample = commands.add_parser(
-        "sample", help="draw rows of digits from a checkpoint to a PNG", formatter_class=defaults
+        "sample", help="draw a row of images per class to a PNG", formatter_class=defaults
     )
     sample.add_argument("checkpoint", help="a file, or the name of shipped weights")
     sample.add_argument("--out", type=Path, required=True, help="PNG to write")
-    sample.add_argument("--per-label", type=int, default=20, help="digits in each of the ten rows")
+    sample.add_argument("--per-label", type=int, default=20, help="images in each row")
     sample.add_argument("--seed", type=int, default=0, help="of the codes")
     sample.set_defaults(run=_sample)
 
@@ -282,13 +282,24 @@ def _fit(
 
 def _sample(options: argparse.Namespace) -> int:
     model = checkpoints.load_generator(options.checkpoint)
-    images, labels = evaluation.sample_labels(model, options.per_label, options.seed)
+    classes = _class_names(checkpoints.load(options.checkpoint)[1])
+    images, _ = evaluation.sample_labels(model, options.per_label, options.seed)
     from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
 
-    rows = [str(label) for label in labels[:: options.per_label].tolist()]
-    figure = plotting.digit_grid(images, options.per_label, rows)
+    # A label beyond the classes was never learned, and its images would mean nothing.
+    known = images[: len(classes) * options.per_label]
+    figure = plotting.digit_grid(known, options.per_label, classes)
     _write_picture(figure, options.out)
     return 0
+
+
+def _class_names(provenance: checkpoints.Provenance) -> list[str]:
+    """Return what a checkpoint calls its labels, else its data set's names, else the numbers."""
+    named = provenance.data.get("classes")
+    if isinstance(named, list) and 0 < len(named) <= NUM_CLASSES:
+        return [str(name) for name in named]
+    original = data.ORIGINALS.get(str(provenance.data.get("name")))
+    return list(original.classes) if original else [str(label) for label in range(NUM_CLASSES)]
 
 
 def _inpaint(options: argparse.Namespace) -> int:
@@ -329,7 +340,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.checkpoint:
         for name in options.checkpoint:
             model, provenance = checkpoints.load(name, device, trained_on=dataset.name)
-            mask = str(provenance.training.get("mask"))
+            mask = str(provenance.training.get("mask", "centre"))
             rows[name] = evaluation.measure(
                 model, dataset.test, options.seed, samples, mask, reference
             )

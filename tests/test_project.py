@@ -49,6 +49,20 @@ def test_environment_yml_installs_just_what_pyproject_and_requirements_say() -> 
     assert "conda-forge" in environment["channels"]
 
 
+@pytest.mark.reliability(
+    "versions",
+    "torch and torchvision in the oldest and the newest versions",
+    "the README names those that `make oldest` and `make test` install",
+)
+@pytest.mark.parametrize("name", ["torch", "torchvision"])
+def test_the_readme_names_the_versions_that_were_tried(name: str) -> None:
+    readme = (ROOT / "README.md").read_text()
+    tried = readme.partition("<!-- versions -->")[2].partition("<!-- end -->")[0]
+    lower = next(r for r in wanted() if r.name == name).specifier
+    oldest = str(lower).removeprefix(">=") + ".0"
+    assert re.findall(rf"\b{name} ([\d.]+\d)", tried) == [oldest, pinned_versions()[name]]
+
+
 def test_no_file_names_a_package_registry() -> None:
     hosts = re.compile(r"py" r"pi\.org|python" r"hosted|anaconda\.org|registry\.npm" r"js")
     listed = subprocess.run(
