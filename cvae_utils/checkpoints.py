@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from cvae_utils.checks import check_is
 from cvae_utils.data import Dataset
 from cvae_utils.files import write_whole
 from cvae_utils.models import (
@@ -85,6 +86,9 @@ def save(path: Path | str, model: nn.Module, provenance: Provenance) -> None:
 
     Weights that have been rounded to 16 bits (`train --half` does) take 16 bits in the file.
     """
+    check_is("path", path, (str, Path))
+    check_is("model", model, nn.Module)
+    check_is("provenance", provenance, Provenance)
     weights = {name: _packed(tensor.cpu()) for name, tensor in model.state_dict().items()}
     _write(Path(path), weights, _HEADER_KEY, asdict(provenance))
 
@@ -141,6 +145,7 @@ def load(
         CheckpointError: no such file, a damaged one, one that this project did not write, or one
             of another data set.
     """
+    check_is("path", path, (str, Path))
     if isinstance(path, str) and Path(path).name == path and not Path(path).is_file():
         path = folder() / f"{path.removesuffix('.safetensors')}.safetensors"
     path = Path(path)
@@ -240,6 +245,9 @@ def save_run(path: Path | str, history: History, about: dict[str, Any]) -> None:
         history: of the run; before the end of its first epoch, nothing is written.
         about: what must be the same when it goes on, as JSON can hold it: model, data, ...
     """
+    check_is("path", path, (str, Path))
+    check_is("history", history, History)
+    check_is("about", about, dict)
     if history.snapshot is None or history.snapshot.epoch == 0:
         return
     header = {
@@ -262,6 +270,8 @@ def load_run(path: Path | str, about: dict[str, Any]) -> History:
     Raises:
         CheckpointError: a damaged file, or a run of something else; the message says what differs.
     """
+    check_is("path", path, (str, Path))
+    check_is("about", about, dict)
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no unfinished run {path}")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any, TypeVar
 
 import torch
@@ -14,7 +15,15 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from cvae_utils.checks import check_at_least, check_choice, check_positive
+from cvae_utils.checks import (
+    check_at_least,
+    check_choice,
+    check_floats,
+    check_function,
+    check_is,
+    check_positive,
+    check_seed,
+)
 from cvae_utils.data import Split, batches, binarize
 from cvae_utils.distributed import crew
 from cvae_utils.interrupts import held_back
@@ -90,7 +99,11 @@ class Terms(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor, noise: torch.Generator) -> dict[str, Tensor]:
         """Return the objective's terms, each (B,)."""
-        return self.objective(self.model, x, labels, noise)
+        terms = self.objective(self.model, x, labels, noise)
+        check_is("objective(...)", terms, dict, "a dict of terms, each (B,), with a 'loss'")
+        check_is("objective(...)['loss']", terms.get("loss"), Tensor)
+        check_floats("objective(...)['loss']", terms["loss"], len(x))
+        return terms
 
 
 class ProgressBar(Callback):
@@ -181,17 +194,28 @@ def fit(
         The history, one row per finished epoch.
 
     Raises:
+        TypeError: an argument of another kind; the message names it.
         ValueError: an argument out of range, or other than the history's; the message names it.
         TrainingError: the loss or a weight became infinite or NaN, and the model is back where it
             was after the last good epoch; or a step does not fit into the memory.
     """
+    check_is("model", model, nn.Module)
+    check_function("objective", objective, "(model, x, labels, generator)")
+    check_is("train", train, Split)
+    check_function("prepare", prepare, "(images, generator)")
+    for callback in callbacks:
+        check_is("callbacks", callback, Callback, "a sequence of Callback objects")
+    check_is("history", history, (History, NoneType), "a History or None")
     check_at_least("epochs", epochs, 1)
     check_at_least("batch_size", batch_size, 1)
     check_positive("max_learning_rate", max_learning_rate)
-    check_at_least("seed", seed, 0)
+    check_seed("seed", seed)
     check_choice("precision", precision, PRECISIONS)
+    check_is("momentum", momentum, (int, float, NoneType), "a number or None")
     if momentum is not None and not 0 <= momentum < 1:
         raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+    if not any(weights.requires_grad for weights in model.parameters()):
+        raise ValueError(f"model must have weights to train, got a {type(model).__name__} without")
     team = crew()
     if batch_size % team.size:
         raise ValueError(

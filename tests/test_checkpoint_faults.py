@@ -314,3 +314,29 @@ def test_without_space_the_old_file_stays(
     write[kind]()
     assert saved.read_bytes() != before
     record_property("cases", len(sizes))
+
+
+# ---------------------------------------------------------------- nonsense
+
+MADE = Provenance("vae", {})
+CALLS: dict[str, Callable[[Any], object]] = {
+    "path must be str or Path, got 5": lambda path: checkpoints.load(5),  # type: ignore[arg-type]
+    "path must be str or Path, got None": lambda path: checkpoints.load_run(None, {}),  # type: ignore[arg-type]
+    "about must be dict, got 'tiny'": lambda path: checkpoints.load_run(path, "tiny"),  # type: ignore[arg-type]
+    "model must be Module, got 'vae'": lambda path: checkpoints.save(path, "vae", MADE),  # type: ignore[arg-type]
+    "provenance must be Provenance, got {}": lambda path: checkpoints.save(path, model_of(0), {}),  # type: ignore[arg-type]
+    "history must be History, got 5": lambda path: checkpoints.save_run(path, 5, {}),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.reliability(
+    "input",
+    "no path, no model, no history given to save and load",
+    "a TypeError that names the argument, what came and what was wanted",
+)
+@pytest.mark.parametrize("message", CALLS)
+def test_nonsense_is_named(saved: Path, message: str) -> None:
+    before = saved.read_bytes()
+    with pytest.raises(TypeError, match=message):
+        CALLS[message](saved)
+    assert saved.read_bytes() == before

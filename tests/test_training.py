@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -325,15 +326,53 @@ def test_an_error_comes_through_after_the_callbacks_have_ended() -> None:
         ("max_learning_rate", float("nan"), ValueError),
         ("max_learning_rate", None, TypeError),
         ("precision", "float16", ValueError),
+        ("seed", -1, ValueError),
+        ("seed", 2**64, ValueError),
+        ("seed", 0.5, TypeError),
+        ("momentum", 1.0, ValueError),
+        ("momentum", -0.1, ValueError),
+        ("momentum", float("nan"), ValueError),
+        ("momentum", "0.5", TypeError),
+        ("prepare", None, TypeError),
+        ("history", {}, TypeError),
+        ("callbacks", ["bar"], TypeError),
     ],
 )
 def test_a_bad_argument_is_named_before_anything_happens(
     argument: str, value: object, error: type[Exception]
 ) -> None:
     diary = Diary()
-    with pytest.raises(error, match=rf"^{argument} must be .*got {value!r}"):
-        fit_ten([diary], **{argument: value})
+    callbacks = [diary, *value] if isinstance(value, list) else [diary]
+    came = repr(value[0] if isinstance(value, list) else value)
+    settings = {} if isinstance(value, list) else {argument: value}
+    with pytest.raises(error, match=rf"^{argument} must be .*got {re.escape(came)}"):
+        fit_ten(callbacks, **settings)
     assert diary.entries == []
+
+
+@pytest.mark.reliability(
+    "input",
+    "no model, one without weights, no data, no objective; one that returns something else",
+    "an error that names the argument, what came and what was wanted",
+)
+@pytest.mark.parametrize(
+    ("model", "objective", "split", "message"),
+    [
+        ("vae", slope, None, r"^model must be Module, got 'vae' \(str\)"),
+        (nn.ReLU(), slope, None, "^model must have weights to train, got a ReLU without"),
+        (OneWeight().requires_grad_(False), slope, None, "^model must have weights to train"),
+        (OneWeight(), None, None, "^objective must be a function of .*got None"),
+        (OneWeight(), slope, [1, 2], r"^train must be Split, got \[1, 2\]"),
+        (OneWeight(), lambda *_: torch.zeros(4), None, r"^objective\(\.\.\.\) must be a dict"),
+        (OneWeight(), lambda *_: {"kl": 1}, None, r"^objective\(\.\.\.\)\['loss'\] must be .*None"),
+        (OneWeight(), lambda m, *_: {"loss": m.weight}, None, r"must be .*\(4,\), got .*\(1,\)"),
+    ],
+)
+def test_what_cannot_be_trained_is_named(
+    model: Any, objective: Any, split: Any, message: str
+) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        fit(model, objective, split or ten_images(), epochs=1, batch_size=4)
 
 
 def test_devices_go_by_name_and_auto_takes_a_gpu_where_there_is_one() -> None:
