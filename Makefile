@@ -1,6 +1,7 @@
 # make lab    opens JupyterLab on the series       make test   runs every test, notebooks included
 # make run    executes the series without a screen make lint   ruff and the type checker
 # make bench  measurements to repeat               make lock   renews the tested versions
+# make page   the playground that needs no Python, into build/page
 # make results  the comparison of all models anew, into docs/ and the README
 # make refresh  executes the notebooks in place, before a commit
 # make reliability  the page of what was broken on purpose, from the tests that broke it
@@ -16,7 +17,7 @@ INSTALLED := $(VENV)/.installed
 # The venv's own kernel comes before one of the same name in the user's home.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: lab test run refresh results reliability oldest audit lint bench lock clean
+.PHONY: lab test run page refresh results reliability oldest audit lint bench lock clean
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
@@ -60,6 +61,11 @@ run: $(INSTALLED)
 	$(NBCONVERT) --to html --embed-images --output-dir build/html $(NOTEBOOKS:%=build/%)
 	@echo "executed notebooks: build/notebooks, pages: build/html"
 
+# The sources stand in page/, onnxruntime-web with them; the models come from the checkpoints.
+page: $(INSTALLED)
+	rm -rf build/page
+	OMP_NUM_THREADS=1 $(BIN)/python -m cvae_utils.export --out build/page
+
 # Before a commit: the notebooks in place, with fresh outputs.
 refresh: $(INSTALLED)
 	$(EXECUTE) --inplace $(NOTEBOOKS)
@@ -82,6 +88,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.import_time
 	$(BIN)/python -m benchmarks.widgets
+	$(BIN)/python -m benchmarks.page
 
 lock: $(INSTALLED)
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
