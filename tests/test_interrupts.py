@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from jupyter_client.manager import start_new_kernel
 from torch import Tensor, nn
 
 from cvae_utils import checkpoints, data, objectives
@@ -172,6 +173,66 @@ def test_an_interrupt_waits_for_the_end_of_the_step(
     assert torch.equal(weights(model), seen[-1])
     assert not torch.equal(seen[-1], seen[-2])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+IN_A_NOTEBOOK = [
+    """
+from cvae_utils import data, models, objectives, training
+split = data.load(download=False).train.take(2000)
+model = models.LabelCVAE(latent_dim=2, width=8)
+class Tell(training.Callback):
+    def on_epoch(self, history):
+        print("an epoch is through", flush=True)
+settings = {"epochs": 10**5, "callbacks": [Tell()]}
+""",
+    """
+history = training.fit(model, objectives.negative_elbo, split, **settings)
+print("the cell goes on:", history.interrupted, len(history.epochs) > 0)
+""",
+    """
+done = len(history.epochs)
+training.fit(model, objectives.negative_elbo, split, history=history, **settings)
+print("and on:", history.interrupted, len(history.epochs) > done, model.training)
+""",
+]
+
+
+@pytest.mark.reliability(
+    "training",
+    "the stop button of a notebook, in a real kernel: twice in one run",
+    "the cell goes on with model and history; the next call goes on with the run",
+)
+def test_the_stop_button_keeps_model_and_history(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+) -> None:
+    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))  # nobody else's settings or kernels
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    manager, client = start_new_kernel(kernel_name="python3")
+
+    def run(cell: str, stop: bool) -> str:
+        """Run a cell; press the stop button when its first epoch is through."""
+        printed: list[str] = []
+
+        def listen(message: dict[str, Any]) -> None:
+            if message["msg_type"] == "stream" and message["content"]["name"] == "stdout":
+                if stop and not printed:
+                    manager.interrupt_kernel()
+                printed.append(message["content"]["text"])
+
+        reply = client.execute_interactive(cell, output_hook=listen, timeout=120)
+        assert reply["content"]["status"] == "ok", reply["content"]
+        return "".join(printed)
+
+    try:
+        run(IN_A_NOTEBOOK[0], stop=False)
+        assert "the cell goes on: True True" in run(IN_A_NOTEBOOK[1], stop=True)
+        assert "and on: True True False" in run(IN_A_NOTEBOOK[2], stop=True)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    record_property("cases", 2)
 
 
 def test_who_presses_twice_does_not_wait(
