@@ -334,6 +334,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError("evaluate needs checkpoints, or --all")
     device = training.pick_device(options.device)
     dataset = data.load(options.data)
+    for name in evaluation.COMPARED if options.all else ():  # refused before minutes are spent
+        _, provenance = checkpoints.load(name, trained_on=dataset.name)
+        _warn_of_digits_seen(name, provenance, dataset)
     judge = checkpoints.load_classifier(options.judge, device, dataset.name)
     reference = evaluation.Reference(judge, dataset.train, dataset.test)
     rows = {}
@@ -350,8 +353,6 @@ def _evaluate(options: argparse.Namespace) -> int:
         compared = evaluation.compare(
             reference, dataset, options.seed, samples, device, progress=sys.stderr
         )
-        for name in evaluation.models_in(compared):
-            _warn_of_digits_seen(name, checkpoints.load(name)[1], dataset)
         _write_tables(options.out, {"comparison": compared, "holes": evaluation.recorded_holes()})
     return 0
 

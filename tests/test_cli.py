@@ -202,6 +202,21 @@ def test_evaluate_all_writes_the_comparison_as_csv_and_markdown(
     assert ("no test figure" in captured.err) is not dataset.complete
 
 
+def test_evaluate_all_is_refused_for_data_that_the_weights_have_not_learned(
+    tmp_path: Path, dataset: data.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """Also with a judge of that data: the figures would be of one data set's weights on another."""
+    other = dataclasses.replace(dataset, name="kmnist")
+    monkeypatch.setattr(data, "load", lambda _: other)
+    judge, path = Classifier(width=1), tmp_path / "judge.safetensors"
+    provenance = checkpoints.Provenance(judge.name, judge.config, data={"name": "kmnist"})
+    checkpoints.save(path, judge, provenance)
+    words = ["evaluate", "--all", "--data", "kmnist", "--judge", str(path), "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "tables")]) == 1
+    assert "was trained on mnist, kmnist was wanted" in capsys.readouterr().err
+    assert not (tmp_path / "tables").exists()
+
+
 def test_half_rounds_the_weights_and_halves_the_file(tmp_path: Path) -> None:
     loaded, sizes = [], []
     for more in ([], ["--half"]):
