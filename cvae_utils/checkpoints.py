@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from cvae_utils.checks import check_is
-from cvae_utils.data import Dataset
+from cvae_utils.checks import check_choice, check_is
+from cvae_utils.data import NAMES, Dataset
 from cvae_utils.files import write_whole
 from cvae_utils.models import (
     GAN,
@@ -36,6 +36,7 @@ from cvae_utils.training import Callback, History
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
+SHIPPED = "mnist"  # the data set that the weights in the repository have learned
 _HEADER_KEY = "cvae_utils"
 _RUN_KEY = "cvae_utils.run"
 _DIGEST_KEY = "sha256"
@@ -76,9 +77,14 @@ class Provenance:
         return "seen in training: no test figure"
 
 
-def folder() -> Path:
-    """Return the folder of the shipped weights: the project's `checkpoints/`."""
-    return Path(__file__).resolve().parent.parent / "checkpoints"
+def folder(data: str = SHIPPED) -> Path:
+    """Return the folder of a data set's weights: `checkpoints/`, and one below it for each other.
+
+    Those for MNIST are shipped; `python -m cvae_utils prepare` trains the others.
+    """
+    check_choice("data", data, NAMES)
+    shipped = Path(__file__).resolve().parent.parent / "checkpoints"
+    return shipped if data == SHIPPED else shipped / data
 
 
 def save(path: Path | str, model: nn.Module, provenance: Provenance) -> None:
@@ -136,10 +142,10 @@ def load(
     """Rebuild a model from its checkpoint, ready for evaluation, with its provenance.
 
     Args:
-        path: a file, or the bare name of shipped weights such as `"label_cvae"`.
+        path: a file, or a bare name such as `"label_cvae"`: weights in `folder(trained_on)`.
         device: where the model is wanted.
-        trained_on: the data set that the weights must have learned, one of `data.NAMES`; any when
-            None.
+        trained_on: the data set that the weights must have learned, one of `data.NAMES`. None
+            takes any file, and for a bare name the shipped weights.
 
     Raises:
         CheckpointError: no such file, a damaged one, one that this project did not write, or one
@@ -147,11 +153,14 @@ def load(
     """
     check_is("path", path, (str, Path))
     if isinstance(path, str) and Path(path).name == path and not Path(path).is_file():
-        path = folder() / f"{path.removesuffix('.safetensors')}.safetensors"
+        path = folder(trained_on or SHIPPED) / f"{path.removesuffix('.safetensors')}.safetensors"
     path = Path(path)
     if not path.is_file():
         shipped = ", ".join(sorted(file.stem for file in folder().glob("*.safetensors")))
-        raise CheckpointError(f"there is no checkpoint {path}; shipped weights: {shipped}")
+        mend = f"shipped weights: {shipped}"
+        if trained_on not in (None, SHIPPED):
+            mend = f"`python -m cvae_utils prepare {trained_on}` trains those of the notebooks"
+        raise CheckpointError(f"there is no checkpoint {path}; {mend}")
     weights, text = _read(path, _HEADER_KEY)
     try:
         provenance = Provenance(**json.loads(text))
@@ -167,13 +176,17 @@ def load(
     return model.to(device).eval(), provenance
 
 
-def load_generator(path: Path | str, device: torch.device | str = "cpu") -> ConditionalGenerator:
+def load_generator(
+    path: Path | str, device: torch.device | str = "cpu", trained_on: str | None = None
+) -> ConditionalGenerator:
     """Load a checkpoint that must draw digits on request: an autoencoder of labels, or a GAN.
 
     Raises:
         CheckpointError: as `load`, or the checkpoint is a classifier or an inpainting model.
     """
-    model = _load_as(ConditionalGenerator, "a model that draws digits by label", path, device)
+    model = _load_as(
+        ConditionalGenerator, "a model that draws digits by label", path, device, trained_on
+    )
     if isinstance(model, InpaintingCVAE):
         raise CheckpointError(
             f"{path} is a {model.name}, which fills holes; a model that draws digits by label "
@@ -182,22 +195,26 @@ def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Cond
     return model
 
 
-def load_vae(path: Path | str, device: torch.device | str = "cpu") -> ConditionalVAE:
+def load_vae(
+    path: Path | str, device: torch.device | str = "cpu", trained_on: str | None = None
+) -> ConditionalVAE:
     """Load a checkpoint that must be an autoencoder; see `load`.
 
     Raises:
         CheckpointError: as `load`, or the checkpoint is another model.
     """
-    return _load_as(ConditionalVAE, "an autoencoder", path, device)
+    return _load_as(ConditionalVAE, "an autoencoder", path, device, trained_on)
 
 
-def load_gan(path: Path | str, device: torch.device | str = "cpu") -> GAN:
+def load_gan(
+    path: Path | str, device: torch.device | str = "cpu", trained_on: str | None = None
+) -> GAN:
     """Load a checkpoint that must be a GAN, with labels or without; see `load`.
 
     Raises:
         CheckpointError: as `load`, or the checkpoint is another model.
     """
-    return _load_as(GAN, "a gan or cgan", path, device)
+    return _load_as(GAN, "a gan or cgan", path, device, trained_on)
 
 
 def load_inpainting(

@@ -114,6 +114,21 @@ def check_labels(
         raise ValueError(f"{name} must be {wanted}, got labels from {low} to {high}")
 
 
+def check_classes(name: str, classes: Sequence[str]) -> None:
+    """Raise unless `classes` is a sequence of names, one for each label.
+
+    Raises:
+        TypeError: no sequence, or something in it that is no text.
+        ValueError: more names or fewer, or the same one twice.
+    """
+    wanted = f"a sequence of {NUM_CLASSES} different names"
+    check_is(name, None if isinstance(classes, str) else classes, Sequence, wanted)
+    for text in classes:
+        check_is(name, text, str, wanted)
+    if len(classes) != NUM_CLASSES or len(set(classes)) != NUM_CLASSES:
+        raise ValueError(f"{name} must be {wanted}, got {list(classes)}")
+
+
 def check_masked_images(
     name: str, masked: Tensor, batch: int | None = None, *, values: bool = True
 ) -> None:

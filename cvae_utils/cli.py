@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cvae_utils import checkpoints, data, distributed, evaluation, masks, objectives, training
-from cvae_utils.checks import NUM_CLASSES, check_at_least
+from cvae_utils.checks import (
+    NUM_CLASSES,
+    check_at_least,
+    check_choice,
+    check_number,
+    check_positive,
+)
 from cvae_utils.models import GAN, MODELS, Classifier, InpaintingCVAE, Model, build
 from cvae_utils.models.label_cvae import LABEL_IN
 
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
 
 IMPORTANCE_SAMPLES = "codes per image for the negative log-likelihood; 500 take minutes, 0 none"
 JUDGE = "classifier of the same data that reads samples"
+OTHERS = tuple(name for name in data.NAMES if name != checkpoints.SHIPPED)
+EFFORT = 0.1  # of the epochs: minutes in place of an hour, and good enough to look at
 INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
 
 
@@ -76,6 +85,14 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--latent-dim", type=int, help="numbers in a code", **suppress)
     train.add_argument("--label-in", choices=LABEL_IN, help="who sees the label", **suppress)
     train.set_defaults(run=_train)
+
+    others = commands.add_parser(
+        "prepare", help="train the weights of another data set", formatter_class=defaults
+    )
+    others.add_argument("data", choices=OTHERS, help="what they learn from")
+    others.add_argument("weights", nargs="*", help="which, by name; all that are shipped if none")
+    others.add_argument("--effort", type=float, default=EFFORT, help="share of MNIST's epochs")
+    others.set_defaults(run=_prepare)
 
     sample = commands.add_parser(
         "sample", help="draw a row of images per class to a PNG", formatter_class=defaults
@@ -280,6 +297,51 @@ def _fit(
         training.fit(model, objectives.negative_elbo, train, **settings)
 
 
+def prepare(dataset: str, *names: str, effort: float = EFFORT) -> None:
+    """Train the weights that a data set still lacks, by the commands that trained MNIST's.
+
+    They are kept in `checkpoints.folder(dataset)`. For MNIST itself there is nothing to do.
+
+    Args:
+        dataset: one of `data.NAMES`.
+        names: of shipped weights; the judge of samples is always among them.
+        effort: the share of MNIST's epochs, above 0 and at most 1; one epoch is the least.
+
+    Raises:
+        CheckpointError: a name that no shipped weights have.
+        KeyboardInterrupt: it was stopped; the next call goes on from there.
+    """
+    check_choice("dataset", dataset, data.NAMES)
+    check_number("effort", effort, most=1)
+    check_positive("effort", effort)
+    if dataset == checkpoints.SHIPPED:
+        return
+    for name in dict.fromkeys(("classifier", *names)):  # a GAN's training ends before the judge
+        _, shipped = checkpoints.load(name)
+        out = checkpoints.folder(dataset) / f"{name}.safetensors"
+        if out.is_file() and not out.with_name(f"{out.name}.run").is_file():
+            continue
+        words = shlex.split(shipped.command)[3:]  # after `python -m cvae_utils`
+        epochs = max(1, round(effort * shipped.training["epochs"]))
+        shown = out.relative_to(checkpoints.folder().parent)  # no reader's own folders in the file
+        changed = {"--data": dataset, "--out": str(shown), "--epochs": str(epochs)}
+        for option, value in (changed | {"--importance-samples": "0"}).items():
+            if option in words:
+                del words[words.index(option) : words.index(option) + 2]
+            words += [option, value]
+        print(f"{dataset} has no weights {name} yet: they learn for {epochs} epochs")
+        options = parser().parse_args([*words, "--resume"])
+        options.out, options.words = out, words
+        if options.run(options) == INTERRUPTED:
+            raise KeyboardInterrupt
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    shipped = sorted(file.stem for file in checkpoints.folder().glob("*.safetensors"))
+    prepare(options.data, *(options.weights or shipped), effort=options.effort)
+    return 0
+
+
 def _sample(options: argparse.Namespace) -> int:
     model = checkpoints.load_generator(options.checkpoint)
     classes = _class_names(checkpoints.load(options.checkpoint)[1])
@@ -353,7 +415,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         compared = evaluation.compare(
             reference, dataset, options.seed, samples, device, progress=sys.stderr
         )
-        _write_tables(options.out, {"comparison": compared, "holes": evaluation.recorded_holes()})
+        _write_tables(
+            options.out, {"comparison": compared, "holes": evaluation.recorded_holes(dataset.name)}
+        )
     return 0
 
 

@@ -87,6 +87,7 @@ class Original:
     unpacked_md5: tuple[str | None, ...]
 
 
+DIGITS = tuple("0123456789")  # the names of MNIST's classes
 ORIGINALS = {
     "mnist": Original(
         "MNIST",
@@ -94,7 +95,7 @@ ORIGINALS = {
             "https://ossci-datasets.s3.amazonaws.com/mnist/",
             "http://yann.lecun.com/exdb/mnist/",
         ),
-        tuple("0123456789"),
+        DIGITS,
         (
             "f68b3c2dcbeaaa9fbdd348bbdeb94873",
             "d53e105ee54ea40749a09fcbcd1e9432",

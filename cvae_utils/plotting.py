@@ -20,12 +20,14 @@ from torch import Tensor
 from cvae_utils.checks import (
     NUM_CLASSES,
     check_at_least,
+    check_classes,
     check_codes,
     check_floats,
     check_is,
     check_labels,
     check_unit_images,
 )
+from cvae_utils.data import DIGITS
 from cvae_utils.training import Callback, History
 
 INCHES_PER_DIGIT = 0.42
@@ -68,6 +70,8 @@ def _show_tiles(axes: Axes, images: Tensor, columns: int, row_labels: Sequence[s
     axes.set_xticks([])
     pitch = 28 + gap
     axes.set_yticks([14 + pitch * row for row in range(len(row_labels))], row_labels)
+    for text in axes.get_yticklabels():
+        text.set_parse_math(False)  # a name is shown as it is, whatever signs are in it
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
@@ -193,19 +197,21 @@ def latent_scatter(
     labels: Tensor,
     title: str = "",
     names: tuple[str, str] = ("first latent dimension", "second latent dimension"),
+    classes: Sequence[str] = DIGITS,
 ) -> Figure:
-    """Draw two-dimensional codes, coloured by label, with each label's numeral at its median.
+    """Draw two-dimensional codes, coloured by label, with each label's name at its median.
 
-    A numeral that would hide another one moves to the right of it.
+    A name that would hide another one moves to the right of it.
 
     Args:
         codes: (N, 2).
         labels: (N,) int64.
         title: stands above the picture.
         names: of the two axes.
+        classes: the labels' names, ten.
 
     Raises:
-        ValueError: codes that are not (N, 2), or labels that do not match.
+        ValueError: codes that are not (N, 2), labels that do not match, not a name for each label.
     """
     check_codes("codes", codes, latent_dim=2)
     check_labels("labels", labels, batch=len(codes))
@@ -213,11 +219,13 @@ def latent_scatter(
     _check_texts("names", names)
     if len(names) != 2:
         raise ValueError(f"names must be of the two axes, got {len(names)}")
+    check_classes("classes", classes)
     codes, labels = codes.detach().cpu(), labels.cpu()
     codes = codes.to(torch.promote_types(codes.dtype, torch.float32))  # numpy knows no bfloat16
     figure, axes = plt.subplots(figsize=(5.2, 5), layout="constrained")
     colours = plt.get_cmap("tab10")
     room = 0.06 * (codes.max(0).values - codes.min(0).values)  # (2,), about a numeral's size
+    room = room * torch.tensor([(1 + max(map(len, classes))) / 2, 1.0])  # a longer name, more
     taken: list[Tensor] = []
     for digit in range(NUM_CLASSES):
         chosen = codes[labels == digit]
@@ -233,7 +241,7 @@ def latent_scatter(
             place = place + step
         taken.append(place)
         x, y = place.tolist()
-        axes.text(x, y, str(digit), fontsize=13, weight="bold", ha="center", va="center",
+        axes.text(x, y, classes[digit], fontsize=13, weight="bold", ha="center", va="center",
                   bbox={"facecolor": "white", "edgecolor": colours(digit), "pad": 2})  # fmt: skip
     axes.set(title=title, xlabel=names[0], ylabel=names[1])
     axes.set_aspect("equal")

@@ -12,6 +12,7 @@ from cvae_utils.evaluation.likelihood import (
 )
 from cvae_utils.evaluation.report import (
     COMPARED,
+    OF_HOLES,
     compare,
     drawing_time,
     measure,
@@ -37,6 +38,7 @@ from cvae_utils.evaluation.traits import effects, seems_to_change, traits
 
 __all__ = [
     "COMPARED",
+    "OF_HOLES",
     "Diversity",
     "Elbo",
     "Estimate",

@@ -176,6 +176,12 @@ COMPARED = {
     "gan": "GAN",
     "cgan": "conditional GAN",
 }
+# The weights behind the table of holes.
+OF_HOLES = (
+    *(f"inpainting_{mask.replace('-', '_')}{kind}" for mask in SOURCES if mask != "mixed"
+      for kind in ("", "_plain")),
+    "inpainting_mixed",
+)  # fmt: skip
 SHARES = ("faithfulness", "coverage", "coverage_any_label")  # of which `sample_figures` has limits
 SHOWN = (  # the columns that `readable` reads
     "negative_elbo", "standard_error", "nll", "nll_error", "squared_error", "squared_error_error",
@@ -194,11 +200,11 @@ def compare(
     device: torch.device | str = "cpu",
     progress: TextIO | None = None,
 ) -> pd.DataFrame:
-    """Measure every shipped model that draws digits, and real digits for orientation.
+    """Measure every model of `COMPARED`, and real digits for orientation.
 
     Args:
         reference: the judge and the real digits.
-        dataset: whose test split is measured.
+        dataset: whose test split is measured, and whose weights.
         seed: see `measure`.
         importance_samples: see `measure`.
         device: where the models compute.
@@ -212,11 +218,11 @@ def compare(
 
     rows: dict[str, Figures] = {}
     for name in tqdm(COMPARED, disable=progress is None, unit="model", file=progress):
-        loaded, provenance = checkpoints.load(name, device)
+        loaded, provenance = checkpoints.load(name, device, dataset.name)
         figures = measure(loaded, dataset.test, seed, importance_samples, reference=reference)
         figures["parameters"] = parameters(loaded)
         figures["training_minutes"] = provenance.training["seconds"] / 60
-        figures["drawing_ms"] = drawing_time(checkpoints.load_generator(name, device))
+        figures["drawing_ms"] = drawing_time(checkpoints.load_generator(name, device, dataset.name))
         rows[name] = figures
     for name, split in {REAL_TRAIN: dataset.train, REAL_TEST: dataset.test}.items():
         some = first_of_each_label(split.labels, PER_LABEL)
@@ -289,11 +295,14 @@ def _interval(figures: pd.DataFrame, name: str) -> list[str]:
     return cells
 
 
-def recorded_holes() -> pd.DataFrame:
-    """Return the figures of the shipped inpainting models, as measured after their training.
+def recorded_holes(trained_on: str = checkpoints.SHIPPED) -> pd.DataFrame:
+    """Return the figures of the inpainting models, as measured after their training.
 
     `python -m cvae_utils evaluate inpainting_centre` and so on measure them again, which takes
     minutes each.
+
+    Args:
+        trained_on: the data set whose models are wanted.
 
     Returns:
         A row for each mask; columns for the plain network, three estimates of the CVAE's cost,
@@ -305,7 +314,7 @@ def recorded_holes() -> pd.DataFrame:
     for mask in (name for name in SOURCES if name != "mixed"):
         name = f"inpainting_{mask.replace('-', '_')}"
         plain, own, shared = (
-            checkpoints.load(which)[1].metrics
+            checkpoints.load(which, trained_on=trained_on)[1].metrics
             for which in (f"{name}_plain", name, "inpainting_mixed")
         )
         rows[mask] = {

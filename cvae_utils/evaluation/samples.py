@@ -63,7 +63,6 @@ def label_faithfulness(
     return share_read(classifier, *sample_labels(model, per_label, seed))
 
 
-@torch.no_grad()
 def features(judge: Classifier, images: Tensor) -> Tensor:
     """Return what the judge's last hidden layer makes of images (N, 28, 28), (N, 128).
 
@@ -71,10 +70,7 @@ def features(judge: Classifier, images: Tensor) -> Tensor:
     """
     check_is("judge", judge, Classifier)
     check_unit_images("images", images)
-    judge.eval()
-    weights = next(judge.parameters())
-    parts = [judge.features(part.to(weights).unsqueeze(1)).cpu() for part in images.split(CHUNK)]
-    return torch.cat(parts)
+    return judge.describe(images.to(next(judge.parameters()))).cpu()
 
 
 def frechet_distance(real: Tensor, drawn: Tensor) -> float:

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cvae_utils.data import DIGITS
 from cvae_utils.masks import HEIGHT, WIDTH
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, InpaintingCVAE
-from cvae_utils.widgets.explorer import Explorer, digit_slider
+from cvae_utils.widgets.explorer import Explorer, label_slider
 from cvae_utils.widgets.pictures import (
     HIDDEN_GREY,
     TOOLS,
@@ -45,6 +46,7 @@ class DigitExplorer(Explorer):
         dimensions: the latent dimensions that get a slider.
         digit: the label shown first.
         names: dimension -> what a move to the right seems to do.
+        classes: the labels' names, ten.
 
     Raises:
         ValueError: a digit or a dimension that the model has not got.
@@ -58,9 +60,10 @@ class DigitExplorer(Explorer):
         dimensions: Sequence[int] = (0, 1, 2),
         digit: int = 7,
         names: dict[int, str] | None = None,
+        classes: Sequence[str] = DIGITS,
     ) -> None:
         check_digit(digit)
-        self.model, self.digit = model, digit_slider(digit)
+        self.model, self.digit = model, label_slider(digit, classes)
         super().__init__([self.digit], dimensions, names)
 
     @property
@@ -80,13 +83,20 @@ class StyleExplorer(Explorer):
         model: an autoencoder that knows labels.
         images: (N, 28, 28) in [0, 1], handwritten.
         labels: (N,) int64.
+        classes: the labels' names, ten.
     """
 
     NAME, COLUMNS = "style-explorer", 11
 
-    def __init__(self, model: ConditionalVAE, images: Tensor, labels: Tensor) -> None:
+    def __init__(
+        self,
+        model: ConditionalVAE,
+        images: Tensor,
+        labels: Tensor,
+        classes: Sequence[str] = DIGITS,
+    ) -> None:
         self.model, self.images, self.labels = model, images, labels
-        self.digit = digit_slider(StyleState().digit)
+        self.digit = label_slider(StyleState().digit, classes)
         super().__init__([self.digit])
 
     @property
@@ -104,13 +114,15 @@ class MorphExplorer(Explorer):
 
     Args:
         model: one that knows labels, an autoencoder or a GAN.
+        classes: the labels' names, ten.
     """
 
     NAME, COLUMNS = "morph-explorer", 11
 
-    def __init__(self, model: ConditionalGenerator) -> None:
+    def __init__(self, model: ConditionalGenerator, classes: Sequence[str] = DIGITS) -> None:
         self.model, start = model, MorphState()
-        self.first, self.last = digit_slider(start.first, "from"), digit_slider(start.last, "to")
+        self.first = label_slider(start.first, classes, "from")
+        self.last = label_slider(start.last, classes, "to")
         super().__init__([self.first, self.last])
 
     @property
@@ -128,13 +140,16 @@ class DuelExplorer(Explorer):
 
     Args:
         models: name -> a model that knows labels.
+        classes: the labels' names, ten.
     """
 
     NAME, COLUMNS = "duel-explorer", 10
 
-    def __init__(self, models: Mapping[str, ConditionalGenerator]) -> None:
+    def __init__(
+        self, models: Mapping[str, ConditionalGenerator], classes: Sequence[str] = DIGITS
+    ) -> None:
         self.models, start = dict(models), DuelState()
-        self.digit = digit_slider(start.digit)
+        self.digit = label_slider(start.digit, classes)
         self.temperature = ipywidgets.FloatSlider(
             start.temperature,
             min=0.1,

@@ -16,7 +16,8 @@ import ipywidgets
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cvae_utils.checks import NUM_CLASSES
+from cvae_utils.checks import NUM_CLASSES, check_classes
+from cvae_utils.data import DIGITS
 from cvae_utils.files import write_whole
 from cvae_utils.widgets.pictures import png
 
@@ -63,9 +64,26 @@ STYLE = f"""<style>
 </style>"""
 
 
-def digit_slider(value: int, description: str = "digit") -> ipywidgets.IntSlider:
-    """Return a slider from 0 to 9."""
-    return ipywidgets.IntSlider(value, 0, NUM_CLASSES - 1, description=description)
+def label_slider(
+    value: int, classes: Sequence[str] = DIGITS, description: str = ""
+) -> ipywidgets.IntSlider | ipywidgets.SelectionSlider:
+    """Return a slider over the labels, whose values are 0 to 9.
+
+    Args:
+        value: the label to begin with.
+        classes: their names; digits can also be typed.
+        description: stands before the slider; what the labels are if empty.
+
+    Raises:
+        ValueError: not a name for each label.
+    """
+    check_classes("classes", classes)
+    if tuple(classes) == DIGITS:
+        return ipywidgets.IntSlider(value, 0, NUM_CLASSES - 1, description=description or "digit")
+    options = [(name, label) for label, name in enumerate(classes)]
+    return ipywidgets.SelectionSlider(
+        options=options, value=value, description=description or "class"
+    )
 
 
 def still(picture: bytes) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import ipywidgets
 
-from cvae_utils.data import Split, to_unit
+from cvae_utils.data import DIGITS, Split, to_unit
 from cvae_utils.evaluation import kl_per_dimension, seems_to_change
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, InpaintingCVAE
 from cvae_utils.widgets.apps import (
@@ -67,6 +68,7 @@ class Playground(ipywidgets.Tab):
         cgan: draws beside it.
         inpainting: fills holes; trained with mixed masks.
         digits: handwritten ones.
+        classes: the labels' names, ten.
         sliders: how many dimensions of the code get one, the most used first.
     """
 
@@ -78,6 +80,7 @@ class Playground(ipywidgets.Tab):
         cgan: ConditionalGenerator,
         inpainting: InpaintingCVAE,
         digits: Split,
+        classes: Sequence[str] = DIGITS,
         sliders: int = 6,
     ) -> None:
         digits = digits.take(self.STYLES)
@@ -85,12 +88,12 @@ class Playground(ipywidgets.Tab):
         used = kl_per_dimension(cvae, digits).argsort(descending=True)[:sliders].tolist()
         names = {n: f"{word}, z[{n}]" for n, word in seems_to_change(cvae, used).items()}
         self.apps: list[Explorer] = [
-            DigitExplorer(cvae, used, names=names),
-            StyleExplorer(cvae, images, digits.labels),
-            MorphExplorer(cvae),
+            DigitExplorer(cvae, used, names=names, classes=classes),
+            StyleExplorer(cvae, images, digits.labels, classes),
+            MorphExplorer(cvae, classes),
             HoleExplorer(inpainting, images[: self.PAGES], dimensions=()),
             DrawingExplorer(inpainting, images[: self.PAGES]),
-            DuelExplorer({"CVAE": cvae, "CGAN": cgan}),
+            DuelExplorer({"CVAE": cvae, "CGAN": cgan}, classes),
         ]
         pages = [
             ipywidgets.VBox([app, ipywidgets.HTML(f"<p>{note} {_link(notebook)}</p>")])
