@@ -31,6 +31,7 @@ IMPORTANCE_SAMPLES = "codes per image for the negative log-likelihood; 500 take 
 JUDGE = "classifier of the same data that reads samples"
 OTHERS = tuple(name for name in data.NAMES if name != checkpoints.SHIPPED)
 EFFORT = 0.1  # of the epochs: minutes in place of an hour, and good enough to look at
+FEW_CODES = 10  # for each image: MNIST's 100 and 500 would take longer than a tenth of the epochs
 INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
 
 
@@ -322,14 +323,17 @@ def prepare(dataset: str, *names: str, effort: float = EFFORT) -> None:
         if out.is_file() and not out.with_name(f"{out.name}.run").is_file():
             continue
         words = shlex.split(shipped.command)[3:]  # after `python -m cvae_utils`
-        epochs = max(1, round(effort * shipped.training["epochs"]))
-        shown = out.relative_to(checkpoints.folder().parent)  # no reader's own folders in the file
-        changed = {"--data": dataset, "--out": str(shown), "--epochs": str(epochs)}
-        for option, value in (changed | {"--importance-samples": "0"}).items():
+        most = shipped.training["epochs"]
+        epochs = max(1, round(effort * most))
+        shown = f"checkpoints/{dataset}/{out.name}"  # not the reader's own folders
+        changed = {"--data": dataset, "--out": shown, "--epochs": str(epochs)}
+        if "--importance-samples" in words or shipped.model == InpaintingCVAE.name:
+            changed["--importance-samples"] = str(FEW_CODES)
+        for option, value in changed.items():
             if option in words:
                 del words[words.index(option) : words.index(option) + 2]
             words += [option, value]
-        print(f"{dataset} has no weights {name} yet: they learn for {epochs} epochs")
+        print(f"{dataset} has no {name} yet: it learns for {epochs} of MNIST's {most} epochs")
         options = parser().parse_args([*words, "--resume"])
         options.out, options.words = out, words
         if options.run(options) == INTERRUPTED:

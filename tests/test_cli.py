@@ -202,7 +202,7 @@ def test_evaluate_all_writes_the_comparison_as_csv_and_markdown(
     assert ("no test figure" in captured.err) is not dataset.complete
 
 
-def test_evaluate_all_is_refused_for_data_that_the_weights_have_not_learned(
+def test_evaluate_all_wants_weights_that_have_learned_the_data(
     tmp_path: Path, dataset: data.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     """Also with a judge of that data: the figures would be of one data set's weights on another."""
@@ -213,7 +213,8 @@ def test_evaluate_all_is_refused_for_data_that_the_weights_have_not_learned(
     checkpoints.save(path, judge, provenance)
     words = ["evaluate", "--all", "--data", "kmnist", "--judge", str(path), "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "tables")]) == 1
-    assert "was trained on mnist, kmnist was wanted" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert re.search(r"no checkpoint .*kmnist.vae.*`python -m cvae_utils prepare kmnist`", said)
     assert not (tmp_path / "tables").exists()
 
 

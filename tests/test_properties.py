@@ -221,6 +221,13 @@ def no_labels(batch: int, bound: bool = True, values: bool = True) -> list[Any]:
     return wrong
 
 
+CLASSES = Kind(
+    constant(*(original.classes for original in data.ORIGINALS.values()), list("abcdefghij")),
+    refused(
+        None, 10, "0123456789", data.DIGITS[:9], (*data.DIGITS, "10"), ["a"] * 10, list(range(10)),
+        [], [*data.DIGITS[:9], None],
+    ),
+)  # fmt: skip
 LABELS = Kind(labels, lambda batch: no_labels(batch, bound=False))
 BOUND_LABELS = Kind(labels, no_labels)  # as many as there are images
 TRUSTED_LABELS = Kind(labels, lambda batch: no_labels(batch, values=False))
@@ -492,6 +499,7 @@ for _check, _kind in {
             if not isinstance(value, Tensor) or value.dtype not in (torch.float16, torch.float64)
         ],
     ),
+    checks.check_classes: CLASSES,
     checks.check_seed: SEED,
     checks.check_whole: anywhere(),
     checks.check_positive: number(1e-9, 1e9, 0.0, -1.0),
@@ -833,6 +841,7 @@ entry(
     {"self": Kind(constant(JUDGE)), "x": SEEN},
     fits("B", low=0, high=9, dtype=torch.int64),
 )
+entry(Classifier.describe, {"self": Kind(constant(JUDGE)), "x": SEEN}, fits("B", 128))
 entry(
     base.check_model,
     {"model": VAE_KIND},
@@ -1387,6 +1396,7 @@ entry(
         "names": Kind(
             constant(("a", "b"), ["", ""]), refused(None, "ab", ("a",), ("a", "b", "c"), (1, 2), 3)
         ),
+        "classes": CLASSES,
     },
     figure,
     slow=True,

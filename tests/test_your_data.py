@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gzip
 import io
 import re
 import shutil
@@ -27,10 +26,9 @@ from torch import Tensor
 
 from cvae_utils import checkpoints, data, evaluation, models, plotting
 from cvae_utils.cli import main
-from tests.mirrors import FILES, md5, offline_digits
+from tests.mirrors import clothes, offline_digits, write_archives
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "your-data.md"
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # its package dataset-fashion-mnist
 EACH = 100  # pictures of a class
 DIGITS = {"zero": 0, "one": 1, "two": 2, "three": 3, "five": 5}
 CLOTHES = {"trouser": 1, "dress": 3, "sneaker": 7, "bag": 8, "ankle boot": 9}
@@ -82,20 +80,6 @@ def write_folder(root: Path, images: np.ndarray, labels: np.ndarray, names: dict
             write_picture(pixels.reshape(28, 28), folder / f"{number:04}.png", number)
     (root / ".ipynb_checkpoints").mkdir()
     (root / "README.txt").write_text("no class")
-
-
-def clothes() -> tuple[np.ndarray, np.ndarray] | None:
-    """Return Fashion-MNIST's test images and labels, where the files are installed."""
-    with tempfile.TemporaryDirectory() as folder:
-        raw = Path(folder) / "FashionMNIST" / "raw"
-        if DEBIAN.is_dir():
-            raw.parent.mkdir()
-            raw.symlink_to(DEBIAN)
-        try:
-            test = data.load("fashion-mnist", root=folder, download=False).test
-        except data.DataUnavailableError:
-            return None
-    return test.images.numpy(), test.labels.numpy()
 
 
 @dataclass
@@ -357,23 +341,11 @@ def known(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     name: str = request.param
     original = data.ORIGINALS[name]
     raw = tmp_path / "data" / original.torchvision / "raw"
-    raw.mkdir(parents=True)
-    checksums = []
-    for filename in FILES:
-        count = 200 if filename.startswith("train") else 100
-        labels = np.arange(count, dtype=np.uint8) % 10
-        header = np.array([2049, count], ">i4").tobytes()
-        content = header + labels.tobytes()
-        if "images" in filename:
-            noise = np.random.default_rng(count)
-            images = noise.integers(0, 60, (count, 28, 28), np.uint8)
-            for image, label in zip(images, labels, strict=True):
-                image[2 * label : 2 * label + 8, 4:20] += 150
-            header = np.array([2051, count, 28, 28], ">i4").tobytes()
-            content = header + images.tobytes()
-        archive = gzip.compress(content)
-        (raw / filename).write_bytes(archive)
-        checksums.append(md5(archive))
+    labels = np.arange(300, dtype=np.uint8) % 10
+    images = np.random.default_rng(0).integers(0, 60, (300, 28, 28), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label : 2 * label + 8, 4:20] += 150
+    checksums = write_archives(raw, images, labels, learn=200)
     small = dataclasses.replace(
         original, packed_md5=tuple(checksums), unpacked_md5=(None,) * 4, mirrors=()
     )
@@ -400,7 +372,8 @@ def test_the_pages_commands_train_sample_and_judge(
     _, provenance = checkpoints.load(tmp_path / "clothes.safetensors")
     assert provenance.data["name"] == known
     # A judge of other data would read a shoe as a digit.
-    assert main(command(lines[-1].replace("reader.safetensors", "classifier"), tmp_path)) == 1
+    shipped = str(checkpoints.folder() / "classifier.safetensors")
+    assert main([*command(lines[-1], tmp_path)[:-1], shipped]) == 1
     assert f"trained on mnist, {known} was wanted" in capsys.readouterr().err
 
 
