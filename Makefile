@@ -2,9 +2,12 @@
 # make run    executes the series without a screen make lint   ruff and the type checker
 # make bench  measurements to repeat               make lock   renews the tested versions
 # make page   the playground that needs no Python, into build/page
+# make site   the notebooks and the library's reference as pages with a search, into build/site
 # make results  the comparison of all models anew, into docs/ and the README
 # make refresh  executes the notebooks in place, before a commit
 # make reliability  the page of what was broken on purpose, from the tests that broke it
+# make series  every notebook on another data set, Fashion-MNIST where its files are installed
+# make launch  links to Colab and Binder in the notebooks, once the repository lies on GitHub
 # make oldest  every test with the oldest versions that pyproject.toml allows
 # make audit  known weaknesses of the tested versions, asked of their public lists
 PYTHON ?= python3
@@ -17,7 +20,7 @@ INSTALLED := $(VENV)/.installed
 # The venv's own kernel comes before one of the same name in the user's home.
 export JUPYTER_PREFER_ENV_PATH := 1
 
-.PHONY: lab test run page refresh results reliability oldest audit lint bench lock clean
+.PHONY: lab test run page site refresh results reliability series launch oldest audit lint bench lock clean
 
 lab: $(INSTALLED)
 	$(BIN)/jupyter lab --ServerApp.ip=127.0.0.1 --ServerApp.root_dir="$(CURDIR)" \
@@ -27,12 +30,20 @@ lab: $(INSTALLED)
 # Two workers share two cores: one thread each, or they slow each other down. (Tests
 # beside notebooks; two notebooks at once take longer, as training is bound by memory.)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+SERIES := tests/test_other_data.py
 # A run of all tests also holds docs/reliability.md against what they did.
 RELIABILITY := --reliability=check
 
 test: $(INSTALLED)
 	$(PYTEST) --nbval-lax --nbval-current-env --nbval-cell-timeout=900 \
-	    $(NOTEBOOKS) tests $(if $(ARGS),,$(RELIABILITY)) $(ARGS)
+	    $(NOTEBOOKS) tests --ignore=$(SERIES) $(if $(ARGS),,$(RELIABILITY)) $(ARGS)
+
+# Its notebooks may go to both workers: there is little to train.
+series: $(INSTALLED)
+	$(PYTEST) --dist load $(SERIES) $(ARGS)
+
+launch: $(INSTALLED)
+	$(BIN)/python -m tools.launch
 
 reliability: $(INSTALLED)
 	$(PYTEST) -m reliability --reliability=write tests
@@ -65,6 +76,14 @@ run: $(INSTALLED)
 page: $(INSTALLED)
 	rm -rf build/page
 	OMP_NUM_THREADS=1 $(BIN)/python -m cvae_utils.export --out build/page
+
+# The notebooks as they are stored; a warning is an error. The playground goes in beside them.
+site: $(INSTALLED)
+	rm -rf build/site
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -qEW --keep-going -c docs/site -d build/doctrees . build/site
+	OMP_NUM_THREADS=1 $(BIN)/python -m cvae_utils.export --out build/site/playground
+	@echo "the site: build/site; with the playground in it, it needs a web server:"
+	@echo "  $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 
 # Before a commit: the notebooks in place, with fresh outputs.
 refresh: $(INSTALLED)

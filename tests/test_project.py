@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -114,15 +115,41 @@ def test_a_notebook_is_executed_small_and_readable(path: Path) -> None:
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert path.stat().st_size < 2_000_000
     assert str(ROOT.parent) not in path.read_text()  # nobody else has this folder
-    assert len(notebook.cells) <= 50
+    assert len(_before_the_exercises(notebook)) <= 50
     assert all(len(cell.source.splitlines()) <= 25 for cell in code)
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     outputs = [output for cell in code for output in cell.outputs]
     assert not [output for output in outputs if output.output_type == "error"]
     assert any("image/png" in output.get("data", {}) for output in outputs)
-    lesson = path in LESSONS  # the playground trains nothing: three cells, and no settings
-    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == lesson
-    assert lesson or len(code) == 3
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    # The playground is played with: it has little code to read.
+    shown = [cell for cell in _before_the_exercises(notebook) if cell.cell_type == "code"]
+    assert path in LESSONS or len(shown) == 4
+
+
+def _before_the_exercises(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return list(itertools.takewhile(
+        lambda cell: not cell.source.startswith("## Exercises"), notebook.cells
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_exercises_ask_for_a_guess_and_keep_their_solutions_folded(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    cells = notebook.cells[len(_before_the_exercises(notebook)) :]
+    prose = "".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert re.findall(r"^\*\*(\d)\.\*\*", prose, re.MULTILINE) == ["1", "2", "3"]
+    assert prose.count("<details>") == prose.count("</details>") == 3
+    solutions = [cell for cell in cells if "hide-cell" in cell.metadata.get("tags", [])]
+    assert len(solutions) >= 3
+    for cell in solutions:  # the tag folds it on the site, the rest in JupyterLab
+        assert cell.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
+        assert cell.outputs  # as it was executed
+    asked = [cell.source for cell in cells if cell.cell_type == "code" and cell not in solutions]
+    guesses = {name for source in asked for name in re.findall(r"\bguess\w*", source)}
+    assert guesses
+    told = "".join(cell.source for cell in solutions)
+    assert all(re.search(rf"\b{name}\b", told) for name in guesses)  # each is compared
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
