@@ -1,5 +1,7 @@
 """The page that needs no Python: models as ONNX files, beside the page that runs them.
 
+As a command::
+
     python -m cvae_utils.export --out build/page
 
 ONNX is a file format for networks that programs other than PyTorch can run, here onnxruntime-web in

@@ -235,7 +235,7 @@ def restyle(
         hands: how many, if there are as many with that label.
 
     Returns:
-        (hands * 11, 28, 28): for each the handwritten digit, then 0 to 9.
+        (hands * 11, 28, 28), for each the handwritten digit, then 0 to 9.
 
     Raises:
         ValueError: a digit outside 0 to 9, or one that is not among the labels.
@@ -366,7 +366,7 @@ def fill(model: InpaintingCVAE, images: Tensor, state: HoleState, count: int = 1
         count: how many completions, an even number.
 
     Returns:
-        (4 + count, 28, 28), to be laid out in two rows: the image with its hole left grey, half
+        (4 + count, 28, 28), to be laid out in two rows. The image with its hole left grey, half
         of the completions, their mean; the whole image, the other half, their `spread`.
 
     Raises:
@@ -470,7 +470,7 @@ def fill_page(
     """Fill what is hidden on the page in `count` ways.
 
     Returns:
-        (2 + count, 28, 28), to be laid out in two rows: half of the completions, their mean; the
+        (2 + count, 28, 28), to be laid out in two rows. Half of the completions, their mean; the
         other half, their `spread`.
 
     Raises:
