@@ -226,9 +226,10 @@ def test_contributing_speaks_of_files_and_limits_that_are_there() -> None:
     rules = (ROOT / "tests" / "test_project.py").read_text()
     for said, rule in (
         ("smaller than 2 MB", "st_size < 2_000_000"),
-        ("50 cells at most", "len(notebook.cells) <= 50"),
+        ("50 cells at most", "len(_before_the_exercises(notebook)) <= 50"),
         ("longer than 25 lines", "<= 25"),
-        ("three code cells", "len(code) == 3"),
+        ("three more code cells", "len(shown) == 4"),
+        ("three exercises", '["1", "2", "3"]'),
         ("three or more cells tagged", "len(checked) >= 3"),
     ):
         assert said in text
