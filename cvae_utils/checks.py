@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 IMAGE_SHAPE = (28, 28)
-NUM_CLASSES = 10
+NUM_CLASSES = 10  # where nobody says otherwise: those of MNIST, Fashion-MNIST and KMNIST
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 LARGEST_SEED = 2**63 - 1  # torch has 64 bits, one of them for a sign
 
@@ -85,21 +85,28 @@ def _check_image_shape(name: str, images: Tensor, wanted: str) -> None:
 
 
 def check_labels(
-    name: str, labels: Tensor, batch: int | None = None, *, values: bool = True
+    name: str,
+    labels: Tensor,
+    batch: int | None = None,
+    *,
+    values: bool = True,
+    num_classes: int = NUM_CLASSES,
 ) -> None:
-    """Raise unless `labels` is an int64 tensor (B >= 1,) with values 0 to 9.
+    """Raise unless `labels` is an int64 tensor (B >= 1,) with values 0 to num_classes - 1.
 
     Args:
         name: the argument's name, for the message.
         labels: what came.
         batch: the batch size that the labels must match, if there is one.
         values: False looks at dtype and shape alone: reading values makes a GPU wait.
+        num_classes: how many different labels there are.
 
     Raises:
         TypeError: not a tensor.
         ValueError: another dtype, shape or range, an empty batch, or not `batch` labels.
     """
-    wanted = f"an int64 tensor of shape ({'B' if batch is None else batch},) with labels 0 to 9"
+    rows = "B" if batch is None else batch
+    wanted = f"an int64 tensor of shape ({rows},) with labels 0 to {num_classes - 1}"
     _check_tensor(name, labels, wanted, values=values)
     if labels.dtype != torch.int64 or labels.ndim != 1:
         raise ValueError(f"{name} must be {wanted}, got {_describe(labels)}")
@@ -110,22 +117,22 @@ def check_labels(
     if not values:
         return
     low, high = labels.aminmax()
-    if not (low >= 0 and high < NUM_CLASSES):
+    if not (low >= 0 and high < num_classes):
         raise ValueError(f"{name} must be {wanted}, got labels from {low} to {high}")
 
 
-def check_classes(name: str, classes: Sequence[str]) -> None:
-    """Raise unless `classes` is a sequence of names, one for each label.
+def check_classes(name: str, classes: Sequence[str], num_classes: int = NUM_CLASSES) -> None:
+    """Raise unless `classes` is a sequence of names, one for each of `num_classes` labels.
 
     Raises:
         TypeError: no sequence, or something in it that is no text.
         ValueError: more names or fewer, or the same one twice.
     """
-    wanted = f"a sequence of {NUM_CLASSES} different names"
+    wanted = f"a sequence of {num_classes} different names"
     check_is(name, None if isinstance(classes, str) else classes, Sequence, wanted)
     for text in classes:
         check_is(name, text, str, wanted)
-    if len(classes) != NUM_CLASSES or len(set(classes)) != NUM_CLASSES:
+    if len(classes) != num_classes or len(set(classes)) != num_classes:
         raise ValueError(f"{name} must be {wanted}, got {list(classes)}")
 
 

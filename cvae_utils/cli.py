@@ -14,7 +14,6 @@ import torch
 
 from cvae_utils import checkpoints, data, distributed, evaluation, masks, objectives, training
 from cvae_utils.checks import (
-    NUM_CLASSES,
     check_at_least,
     check_choice,
     check_number,
@@ -348,7 +347,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 def _sample(options: argparse.Namespace) -> int:
     model = checkpoints.load_generator(options.checkpoint)
-    classes = _class_names(checkpoints.load(options.checkpoint)[1])
+    classes = _class_names(checkpoints.load(options.checkpoint)[1], model.num_classes)
     images, _ = evaluation.sample_labels(model, options.per_label, options.seed)
     from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
 
@@ -359,13 +358,15 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
-def _class_names(provenance: checkpoints.Provenance) -> list[str]:
+def _class_names(provenance: checkpoints.Provenance, num_classes: int) -> list[str]:
     """Return what a checkpoint calls its labels, else its data set's names, else the numbers."""
     named = provenance.data.get("classes")
-    if isinstance(named, list) and 0 < len(named) <= NUM_CLASSES:
+    if isinstance(named, list) and 0 < len(named) <= num_classes:
         return [str(name) for name in named]
     original = data.ORIGINALS.get(str(provenance.data.get("name")))
-    return list(original.classes) if original else [str(label) for label in range(NUM_CLASSES)]
+    if original and len(original.classes) == num_classes:
+        return list(original.classes)
+    return [str(label) for label in range(num_classes)]
 
 
 def _inpaint(options: argparse.Namespace) -> int:

@@ -27,7 +27,7 @@ import urllib.parse
 import urllib.request
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -37,6 +37,7 @@ from torch import Tensor
 
 from cvae_utils.checks import (
     IMAGE_SHAPE,
+    NUM_CLASSES,
     check_at_least,
     check_beside,
     check_byte_images,
@@ -159,15 +160,18 @@ class Split:
 
     Attributes:
         images: (N, 28, 28) uint8, 0 is background and 255 is ink.
-        labels: (N,) int64, 0 to 9.
+        labels: (N,) int64, 0 to num_classes - 1.
+        num_classes: how many different labels there are, also those that no image here has.
     """
 
     images: Tensor
     labels: Tensor
+    num_classes: int = NUM_CLASSES
 
     def __post_init__(self) -> None:
         check_byte_images("images", self.images)
-        check_labels("labels", self.labels, batch=len(self.images))
+        check_at_least("num_classes", self.num_classes, 2)
+        check_labels("labels", self.labels, batch=len(self.images), num_classes=self.num_classes)
         check_beside("labels", self.labels, self.images, "the images")
 
     def __len__(self) -> int:
@@ -175,12 +179,12 @@ class Split:
 
     def to(self, device: torch.device | str) -> Split:
         """Return the same split with both tensors on `device`."""
-        return Split(self.images.to(device), self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
     def take(self, count: int) -> Split:
         """Return the first `count` examples, or all if there are no more."""
         check_at_least("count", count, 1)
-        return Split(self.images[:count], self.labels[:count])
+        return replace(self, images=self.images[:count], labels=self.labels[:count])
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from cvae_utils import checkpoints, data
-from cvae_utils.checks import IMAGE_SHAPE, NUM_CLASSES
+from cvae_utils.checks import IMAGE_SHAPE
 from cvae_utils.evaluation import kl_per_dimension, seems_to_change
 from cvae_utils.files import write_whole
 from cvae_utils.models import ConditionalGenerator, Gaussian, InpaintingCVAE
@@ -175,7 +175,7 @@ def write_page(
     models = {"digits.onnx": digits_onnx(drawer), "holes.onnx": holes_onnx(filler)}
     about: dict[str, Any] = {
         "digits": _about("digits.onnx", cvae, drawer)
-        | {"labels": NUM_CLASSES, "sliders": sliders(drawer, digits.take(IMAGES))},
+        | {"labels": drawer.num_classes, "sliders": sliders(drawer, digits.take(IMAGES))},
         "holes": _about("holes.onnx", inpainting, filler)
         | {"ink_radius": INK_RADIUS, "brush_radius": BRUSH_RADIUS},
     }

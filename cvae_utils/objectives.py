@@ -109,7 +109,7 @@ def elbo_terms(
             a tensor's range makes a GPU wait. Shapes and dtypes are always checked.
 
     Raises:
-        ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
+        ValueError: images outside [0, 1], labels of no class, wrong shapes or dtypes.
     """
     check_is("model", model, ConditionalVAE)
     model.check_x(x, values=validate_args)
@@ -157,7 +157,7 @@ def log_importance_weights(
         (B, K), in nats.
 
     Raises:
-        ValueError: no samples, images outside [0, 1], labels outside 0 to 9, wrong shapes or
+        ValueError: no samples, images outside [0, 1], labels of no class, wrong shapes or
             dtypes.
     """
     check_is("model", model, ConditionalVAE)
@@ -216,7 +216,7 @@ def cross_entropy(
     check_is("model", model, Classifier)
     check_unit_images("x", x, values=False)
     check_beside("x", x, next(model.parameters()))
-    check_labels("labels", labels, len(x), values=False)
+    check_labels("labels", labels, len(x), values=False, num_classes=model.num_classes)
     check_beside("labels", labels, x, "x")
     logits = model(x)
     loss = F.cross_entropy(logits, labels, reduction="none")

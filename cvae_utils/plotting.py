@@ -13,12 +13,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from cvae_utils.checks import (
-    NUM_CLASSES,
     check_at_least,
     check_classes,
     check_codes,
@@ -192,6 +192,15 @@ class LiveCurves(Callback):
         plt.close(figure)  # or the notebook would show it a second time at the end of the cell
 
 
+def _class_colours(count: int) -> list[tuple[float, ...]]:
+    """Return as many colours, no two of them alike: matplotlib's first ten, or a wheel."""
+    if count <= 10:
+        return [plt.get_cmap("tab10")(n) for n in range(count)]
+    # Neighbours on the wheel differ in how bright they are too: 26 hues alone look alike.
+    wheel = [(n / count, 0.9, (0.9, 0.5, 0.7)[n % 3]) for n in range(count)]
+    return [tuple(hsv_to_rgb(colour).tolist()) for colour in wheel]
+
+
 def latent_scatter(
     codes: Tensor,
     labels: Tensor,
@@ -208,31 +217,33 @@ def latent_scatter(
         labels: (N,) int64.
         title: stands above the picture.
         names: of the two axes.
-        classes: the labels' names, ten.
+        classes: the labels' names, as many as there are.
 
     Raises:
-        ValueError: codes that are not (N, 2), labels that do not match, not a name for each label.
+        ValueError: codes that are not (N, 2), labels that do not match or have no name, fewer than
+            two names.
     """
     check_codes("codes", codes, latent_dim=2)
-    check_labels("labels", labels, batch=len(codes))
+    _check_texts("classes", classes)
+    check_classes("classes", classes, max(2, len(classes)))
+    check_labels("labels", labels, batch=len(codes), num_classes=len(classes))
     check_is("title", title, str)
     _check_texts("names", names)
     if len(names) != 2:
         raise ValueError(f"names must be of the two axes, got {len(names)}")
-    check_classes("classes", classes)
     codes, labels = codes.detach().cpu(), labels.cpu()
     codes = codes.to(torch.promote_types(codes.dtype, torch.float32))  # numpy knows no bfloat16
     figure, axes = plt.subplots(figsize=(5.2, 5), layout="constrained")
-    colours = plt.get_cmap("tab10")
+    colours = _class_colours(len(classes))
     room = 0.06 * (codes.max(0).values - codes.min(0).values)  # (2,), about a numeral's size
     room = room * torch.tensor([(1 + max(map(len, classes))) / 2, 1.0])  # a longer name, more
     taken: list[Tensor] = []
-    for digit in range(NUM_CLASSES):
+    for digit, name in enumerate(classes):
         chosen = codes[labels == digit]
         if len(chosen) == 0:
             continue
         across, up = chosen.T.numpy()
-        axes.scatter(across, up, s=3, alpha=0.4, color=colours(digit), linewidths=0)
+        axes.scatter(across, up, s=3, alpha=0.4, color=colours[digit], linewidths=0)
         place = chosen.median(dim=0).values
         step = room * torch.tensor([1.0, 0.0])
         while any(((place - other).abs() < room).all() for other in taken):
@@ -241,8 +252,8 @@ def latent_scatter(
             place = place + step
         taken.append(place)
         x, y = place.tolist()
-        axes.text(x, y, classes[digit], fontsize=13, weight="bold", ha="center", va="center",
-                  bbox={"facecolor": "white", "edgecolor": colours(digit), "pad": 2})  # fmt: skip
+        axes.text(x, y, name, fontsize=13, weight="bold", ha="center", va="center",
+                  bbox={"facecolor": "white", "edgecolor": colours[digit], "pad": 2})  # fmt: skip
     axes.set(title=title, xlabel=names[0], ylabel=names[1])
     axes.set_aspect("equal")
     return figure

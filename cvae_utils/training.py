@@ -27,6 +27,7 @@ from cvae_utils.checks import (
 from cvae_utils.data import Split, batches, binarize
 from cvae_utils.distributed import crew
 from cvae_utils.interrupts import held_back
+from cvae_utils.models.base import check_same_classes
 from cvae_utils.snapshots import Parts, Snapshot
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -202,6 +203,7 @@ def fit(
     check_is("model", model, nn.Module)
     check_function("objective", objective, "(model, x, labels, generator)")
     check_is("train", train, Split)
+    check_same_classes("train", train.num_classes, model)
     check_function("prepare", prepare, "(images, generator)")
     for callback in callbacks:
         check_is("callbacks", callback, Callback, "a sequence of Callback objects")

@@ -107,7 +107,7 @@ function digitsPanel(about, draw, onChosen) {
   const form = section.querySelector("form");
   let drawn = [];
   const labels = Array.from({ length: about.labels }, (_, label) => String(label));
-  addChoices(form.querySelector(".choices"), "digit", labels, "7");
+  addChoices(form.querySelector(".choices"), "digit", labels, labels[Math.min(7, labels.length - 1)]);
   for (const { dimension, name } of about.sliders) {
     const place = { min: -REACH, max: REACH, step: 0.1, value: 0 };
     addSlider(form.querySelector(".sliders"), `z${dimension}`, `${name}, z[${dimension}]`, place);

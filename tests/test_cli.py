@@ -74,7 +74,8 @@ def test_train_writes_a_loadable_checkpoint(trained: tuple[Path, list[str], str]
     path, _, _ = trained
     model, _ = checkpoints.load(path)
     assert isinstance(model, LabelCVAE)
-    assert model.config == {"latent_dim": 2, "width": 16, "label_in": "generation"}
+    said = {"latent_dim": 2, "width": 16, "label_in": "generation"}
+    assert model.config == said | {"num_classes": 10}
     assert model.sample(torch.arange(10)).isfinite().all()
     assert [file.name for file in path.parent.iterdir()] == ["tiny.safetensors"]
 
@@ -121,7 +122,7 @@ def test_train_takes_a_classifier_too_and_the_defaults_of_its_model(tmp_path: Pa
         assert main([*arguments, "--width", "1"]) == 0
     model, provenance = checkpoints.load(path)
     assert isinstance(model, Classifier)
-    assert model.config == {"width": 1}
+    assert model.config == {"width": 1, "num_classes": 10}
     assert set(provenance.metrics) == {"accuracy"}
     assert 0 <= provenance.metrics["accuracy"] <= 1
 

@@ -409,7 +409,10 @@ def test_a_killed_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([*words, str(out), *size, "--resume", "--max-learning-rate", "1"]) == 1
     assert "max_learning_rate must be 0.002 as in the history" in capsys.readouterr().err
     assert main([*words, str(out), *size, "--resume", "--latent-dim", "3"]) == 1
-    assert "config is {'latent_dim': 2, 'width': 8} there" in capsys.readouterr().err
+    assert (
+        "config is {'latent_dim': 2, 'width': 8, 'num_classes': 10} there"
+        in capsys.readouterr().err
+    )
     assert main([*words, str(out), *size, "--resume"]) == 0
     assert "going on after epoch" in capsys.readouterr().out
     assert not run.exists()

@@ -224,12 +224,13 @@ def test_channels_last_is_only_an_order_in_memory() -> None:
         ("label_cvae", {"latent_dim": 4, "width": 6, "label_in": "generation"}),
         ("conv_cvae", {"latent_dim": 4, "width": 6, "hidden": 5}),
         ("classifier", {"width": 3}),
+        ("cgan", {"latent_dim": 4, "width": 6, "hidden": 5, "temperature": 1.0, "num_classes": 26}),
     ],
 )
 def test_name_and_config_rebuild_a_model(name: str, config: dict[str, Any]) -> None:
     model = build(name, **config)
     assert model.name == name
-    assert model.config == config
+    assert model.config == {"num_classes": 10} | config
     again = build(model.name, **model.config)
     again.load_state_dict(model.state_dict())  # raises where a shape differs
     sizes = [parameter.numel() for parameter in again.parameters()]

@@ -228,6 +228,12 @@ CLASSES = Kind(
         [], [*data.DIGITS[:9], None],
     ),
 )  # fmt: skip
+NAMES = Kind(  # of as many labels as there are names
+    CLASSES.good,
+    refused(None, 10, "0123456789", ["a"] * 10, list(range(10)), [], ["a"], ["a", None]),
+)
+# Where labels are drawn for ten classes; other numbers: test_classes.py.
+TEN = Kind(constant(10), refused(None, "10", 10.0, True, 1, 0, -(10**30)))
 LABELS = Kind(labels, lambda batch: no_labels(batch, bound=False))
 BOUND_LABELS = Kind(labels, no_labels)  # as many as there are images
 TRUSTED_LABELS = Kind(labels, lambda batch: no_labels(batch, values=False))
@@ -617,7 +623,7 @@ entry(
 )
 entry(
     data.Split,
-    {"images": BYTES, "labels": BOUND_LABELS},
+    {"images": BYTES, "labels": BOUND_LABELS, "num_classes": TEN},
     lambda result, given: len(result) == len(given["labels"]),
 )
 entry(
@@ -751,7 +757,7 @@ entry(
 
 # ---------------------------------------------------------------- models
 
-SMALL = {"latent_dim": whole(1, 4), "width": whole(1, 4)}
+SMALL = {"latent_dim": whole(1, 4), "width": whole(1, 4), "num_classes": whole(2, 30)}
 WIDER = SMALL | {"width": whole(2, 4), "hidden": whole(1, 4)}
 GAME = WIDER | {"hidden": whole(2, 4), "temperature": number(0.01, 3, 0.0, -1)}
 
@@ -768,10 +774,11 @@ entry(
 entry(VAE, SMALL, remembers)
 entry(LabelCVAE, SMALL | {"label_in": choice("both", "generation")}, remembers)
 entry(ConvCVAE, WIDER, remembers)
-entry(InpaintingCVAE, WIDER | {"latent_dim": whole(0, 4)}, remembers)
+FILLING = {name: kind for name, kind in WIDER.items() if name != "num_classes"}
+entry(InpaintingCVAE, FILLING | {"latent_dim": whole(0, 4)}, remembers)
 entry(GAN, GAME, remembers)
 entry(GAN, GAME, remembers, CGAN, variant="cgan")
-entry(Classifier, {"width": whole(1, 3)}, remembers)
+entry(Classifier, {"width": whole(1, 3), "num_classes": whole(2, 30)}, remembers)
 
 PICTURE = fits("B", 28, 28, low=0, high=1, dtype=torch.float32)
 ANY = Kind(constant(*VAES, *GANS))
@@ -847,6 +854,12 @@ entry(
     {"model": VAE_KIND},
     nothing,
     lambda model: base.check_model("model", model, ConditionalVAE),
+)
+entry(
+    base.check_same_classes,
+    {"num_classes": Kind(constant(10), refused(9, 11)), "model": Kind(constant(*VAES, JUDGE))},
+    nothing,
+    lambda num_classes, model: base.check_same_classes("num_classes", num_classes, model),
 )
 
 LOGVAR = floats("B", LATENT_DIM)
@@ -1311,7 +1324,7 @@ entry(
 )
 entry(
     samples.first_of_each_label,
-    {"labels": LABELS, "count": whole(1, 3)},
+    {"labels": LABELS, "count": whole(1, 3), "num_classes": TEN},
     lambda result, given: (
         given["labels"][result].tolist() == sorted(given["labels"][result].tolist())
     ),
@@ -1396,7 +1409,7 @@ entry(
         "names": Kind(
             constant(("a", "b"), ["", ""]), refused(None, "ab", ("a",), ("a", "b", "c"), (1, 2), 3)
         ),
-        "classes": CLASSES,
+        "classes": NAMES,
     },
     figure,
     slow=True,

@@ -24,13 +24,15 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from cvae_utils import checkpoints, data, evaluation, models, plotting
+from cvae_utils import checkpoints, data, evaluation, models, objectives, plotting, training
 from cvae_utils.cli import main
 from tests.mirrors import clothes, offline_digits, write_archives
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "your-data.md"
 EACH = 100  # pictures of a class
 DIGITS = {"zero": 0, "one": 1, "two": 2, "three": 3, "five": 5}
+MANY = dict(zip(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",
+                 "two in a mirror", "four upside down"), range(12), strict=True))  # fmt: skip
 CLOTHES = {"trouser": 1, "dress": 3, "sneaker": 7, "bag": 8, "ankle boot": 9}
 SMALL = ["--epochs", "1", "--width", "16", "--device", "cpu"]
 Captured = pytest.CaptureFixture[str]
@@ -70,13 +72,24 @@ def write_picture(pixels: np.ndarray, path: Path, number: int) -> None:
     shown.convert("RGB" if number % 2 else "L").save(path)
 
 
-def write_folder(root: Path, images: np.ndarray, labels: np.ndarray, names: dict[str, int]) -> None:
-    """Write `EACH` pictures of each class to a folder of its name below `root`, and some litter."""
+def twelve_classes() -> tuple[np.ndarray, np.ndarray]:
+    """Return the offline digits with two classes more, which are turned ones of two others."""
+    images, labels = offline_digits()
+    two, four = (images[labels == label].reshape(-1, 28, 28) for label in (2, 4))
+    turned = np.concatenate([two[:, :, ::-1], four[:, ::-1]]).reshape(-1, 784)
+    further = np.repeat([10, 11], [len(two), len(four)])
+    return np.concatenate([images, turned]), np.concatenate([labels, further])
+
+
+def write_folder(
+    root: Path, images: np.ndarray, labels: np.ndarray, names: dict[str, int], each: int
+) -> None:
+    """Write `each` pictures of each class to a folder of its name below `root`, and some litter."""
     for name, label in names.items():
         folder = root / name
         folder.mkdir(parents=True)
         (folder / "Thumbs.db").write_text("no picture")
-        for number, pixels in enumerate(images[labels == label][:EACH]):
+        for number, pixels in enumerate(images[labels == label][:each]):
             write_picture(pixels.reshape(28, 28), folder / f"{number:04}.png", number)
     (root / ".ipynb_checkpoints").mkdir()
     (root / "README.txt").write_text("no class")
@@ -102,9 +115,11 @@ class Run:
         return self.space[name]
 
 
-def run_page(folder: Path, images: np.ndarray, labels: np.ndarray, names: dict[str, int]) -> Run:
+def run_page(
+    folder: Path, images: np.ndarray, labels: np.ndarray, names: dict[str, int], each: int = EACH
+) -> Run:
     """Run the page's Python, block by block in one namespace, on a folder of pictures."""
-    write_folder(folder / "pictures", images, labels, names)
+    write_folder(folder / "pictures", images, labels, names, each)
     space: dict[str, Any] = {"__name__": "page"}
     printed = []
     with contextlib.chdir(folder):
@@ -181,8 +196,8 @@ def test_the_trained_model_beats_an_untrained_one_on_pictures_held_out(
 
 
 def own_part(images: Tensor, labels: Tensor) -> Tensor:
-    """Return each class's mean picture less the mean of those, (5, 784), of length 1."""
-    means = torch.stack([images[labels == label].flatten(1).mean(0) for label in range(5)])
+    """Return each class's mean picture less the mean of those, (C, 784), of length 1."""
+    means = torch.stack([images[labels == label].flatten(1).mean(0) for label in labels.unique()])
     return torch.nn.functional.normalize(means - means.mean(0))
 
 
@@ -203,12 +218,23 @@ def test_each_row_holds_the_class_of_its_name(run: Run, on_digits: Run) -> None:
         assert (read == wanted).float().mean() > 0.7
 
 
-def test_inputs_of_labels_without_a_folder_never_learn(on_digits: Run) -> None:
-    torch.manual_seed(0)
-    fresh = models.LabelCVAE(width=256).state_dict()
-    weights = "generation_net.layers.0.weight"
-    moved = (on_digits["model"].state_dict()[weights] != fresh[weights]).any(0)[-10:]
-    assert moved.tolist() == [True] * 5 + [False] * 5
+def test_the_page_takes_more_than_ten_classes(tmp_path: Path, rows: Rows) -> None:
+    run = run_page(tmp_path, *twelve_classes(), MANY, each=40)
+    classes = sorted(MANY)
+    assert run["classes"] == classes
+    assert run["mine"].labels.bincount().tolist() == [40] * 12
+    splits = [run[name].num_classes for name in ("mine", "train", "test")]
+    assert splits == [run["model"].num_classes] * 3 == [12] * 3
+    assert run["held_out"].negative_elbo < 0.6 * run["before"]
+    # Each row holds what its name says, the two turned digits among them.
+    images, labels = evaluation.sample_labels(run["model"], 100)
+    drawn, own = own_part(images, labels), own_part(data.to_unit(run["mine"].images),
+                                                    run["mine"].labels)  # fmt: skip
+    assert (drawn @ own.T).argmax(1).tolist() == list(range(12))
+    again, _ = checkpoints.load(tmp_path / "mine.safetensors")
+    assert again.num_classes == 12
+    assert main(command(blocks("sh")[0][1].strip(), tmp_path)) == 0
+    assert rows() == [classes] * 3  # seen, drawn, and by the command line
 
 
 def test_the_checkpoint_comes_back_with_what_it_is(run: Run) -> None:
@@ -249,9 +275,13 @@ def test_the_page_shows_its_own_figures(run: Run) -> None:
 
 
 def test_what_the_page_says_is_refused_is_refused(on_digits: Run, tmp_path: Path) -> None:
-    eleven = torch.arange(11)
     with pytest.raises(ValueError, match="labels 0 to 9, got labels from 0 to 10"):
-        data.Split(torch.zeros(11, 28, 28, dtype=torch.uint8), eleven)
+        data.Split(torch.zeros(11, 28, 28, dtype=torch.uint8), torch.arange(11))
+    with pytest.raises(ValueError, match="labels 0 to 4, got labels from 5 to 5"):
+        on_digits["model"].sample(torch.tensor([5]))
+    ten = models.LabelCVAE(width=1)  # `num_classes` was forgotten
+    with pytest.raises(ValueError, match=r"train must have num_classes = 10 .*, got 5"):
+        training.fit(ten, objectives.negative_elbo, on_digits["train"], epochs=1)
     text = tmp_path / "letter.png"
     text.write_text("no picture")
     with pytest.raises(OSError, match=r"letter\.png"):
@@ -300,7 +330,7 @@ def test_sample_writes_the_classes_of_a_checkpoint_beside_its_rows(run: Run, row
     line = blocks("sh")[0][1].strip()
     assert main(command(line, run.folder)) == 0
     assert (run.folder / "mine.png").is_file()
-    assert rows() == [sorted(run.names)]  # five rows: the other labels were never learned
+    assert rows() == [sorted(run.names)]
 
 
 @pytest.mark.parametrize(
@@ -312,7 +342,7 @@ def test_sample_writes_the_classes_of_a_checkpoint_beside_its_rows(run: Run, row
         ({}, list("0123456789")),
         ({"name": ["mnist"], "classes": "cat"}, list("0123456789")),  # somebody else's file
         ({"classes": []}, list("0123456789")),
-        ({"classes": list("abcdefghijk")}, list("0123456789")),
+        ({"classes": list("abcdefghijk")}, list("0123456789")),  # more than the model has
         ({"classes": [1, None]}, ["1", "None"]),
     ],
 )

@@ -7,7 +7,7 @@ import torch
 from cvae_utils.checks import check_is, check_seed
 from cvae_utils.data import Split
 from cvae_utils.models import ConditionalGenerator
-from cvae_utils.models.base import check_model
+from cvae_utils.models.base import check_model, check_same_classes
 
 CHUNK = 1000  # images or codes at a time: bounds the memory
 
@@ -30,8 +30,9 @@ def check_measured(
 
     Raises:
         TypeError: one of them is something else.
-        ValueError: a seed out of range.
+        ValueError: a seed out of range, or a split of another number of classes.
     """
     check_model("model", model, kind)
     check_is("split", split, Split)
+    check_same_classes("split", split.num_classes, model)
     check_seed("seed", seed)

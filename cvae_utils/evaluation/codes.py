@@ -10,6 +10,7 @@ from cvae_utils.data import Split, fixed_binarization
 from cvae_utils.evaluation.chunks import CHUNK, check_measured, device_of, noise_source
 from cvae_utils.evaluation.estimates import Share, wilson
 from cvae_utils.models import ConditionalVAE
+from cvae_utils.models.base import check_model, check_same_classes
 from cvae_utils.objectives import gaussian_kl
 
 
@@ -54,8 +55,8 @@ def label_probe(model: ConditionalVAE, train: Split, test: Split, seed: int = 0)
     """Measure how often a linear probe reads the label off a posterior sample of the code.
 
     A logistic regression is fitted to codes of the training images and scored on codes of the
-    test images (Alain & Bengio 2017). Chance is about 10 %: the code then has nothing left to
-    say about the label, in a straight line at least.
+    test images (Alain & Bengio 2017). Chance is about 10 % of ten labels: the code then has
+    nothing left to say about the label, in a straight line at least.
 
     Args:
         model: any autoencoder of the series.
@@ -64,10 +65,13 @@ def label_probe(model: ConditionalVAE, train: Split, test: Split, seed: int = 0)
         seed: decides binarization and codes.
 
     Raises:
-        ValueError: training images of a single label.
+        ValueError: training images of a single label, or splits of another number of classes.
     """
     check_is("train", train, Split)
     check_is("test", test, Split)
+    check_model("model", model, ConditionalVAE)
+    check_same_classes("train", train.num_classes, model)
+    check_same_classes("test", test.num_classes, model)
     check_at_least("seed", seed, 0, LARGEST_SEED - 1)
     if len(train.labels.unique()) < 2:
         raise ValueError(f"train must hold two labels or more, got only {train.labels[0]}")

@@ -16,6 +16,7 @@ from cvae_utils.checks import (
 )
 from cvae_utils.data import Split, to_unit
 from cvae_utils.models import Classifier
+from cvae_utils.models.base import check_same_classes
 
 
 class Estimate(NamedTuple):
@@ -63,12 +64,14 @@ def share_read(classifier: Classifier, images: Tensor, labels: Tensor) -> Share:
     """Measure how often the classifier reads images (N, 28, 28) as their labels (N,)."""
     check_is("classifier", classifier, Classifier)
     check_unit_images("images", images)
-    check_labels("labels", labels, len(images))
+    check_labels("labels", labels, len(images), num_classes=classifier.num_classes)
     read = classifier.read(images.to(next(classifier.parameters()))).cpu()
     return wilson(int((read == labels.cpu()).sum()), len(labels))
 
 
 def accuracy(classifier: Classifier, split: Split) -> Share:
     """Measure how often the classifier reads a real digit as its label."""
+    check_is("classifier", classifier, Classifier)
     check_is("split", split, Split)
+    check_same_classes("split", split.num_classes, classifier)
     return share_read(classifier, to_unit(split.images), split.labels)

@@ -14,6 +14,7 @@ from cvae_utils.evaluation.chunks import CHUNK, check_measured, device_of, noise
 from cvae_utils.evaluation.estimates import Share, share_read
 from cvae_utils.masks import check_one_mask, hide
 from cvae_utils.models import Classifier, Gaussian, InpaintingCVAE
+from cvae_utils.models.base import check_same_classes
 
 
 class HoleScores(NamedTuple):
@@ -62,6 +63,7 @@ def hole_scores(
     """
     check_measured(model, InpaintingCVAE, split, seed)
     check_is("classifier", classifier, Classifier)
+    check_same_classes("split", split.num_classes, classifier)
     check_all_at_least("completions", completions, 1)
     hidden = ~check_one_mask("mask", mask)
     if not hidden.any():

@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from cvae_utils import checkpoints
-from cvae_utils.checks import NUM_CLASSES, check_at_least, check_choice, check_is, check_seed
+from cvae_utils.checks import check_at_least, check_choice, check_is, check_seed
 from cvae_utils.data import Dataset, Split, to_unit
 from cvae_utils.evaluation.chunks import device_of
 from cvae_utils.evaluation.estimates import accuracy
@@ -37,7 +37,7 @@ from cvae_utils.models import (
     InpaintingCVAE,
     Model,
 )
-from cvae_utils.models.base import check_model
+from cvae_utils.models.base import check_model, check_same_classes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +67,10 @@ def measure(
             is 20, and 100 for an inpainting model, whose only figure it is.
         mask: what an inpainting model does not see; `"mixed"` measures all others.
         reference: without one, what needs a judge is left out.
+
+    Raises:
+        ValueError: an argument out of range, or a model, a split and a reference of different
+            numbers of classes.
     """
     check_is("model", model, (Classifier, ConditionalGenerator))
     check_is("test", test, Split)
@@ -75,6 +79,9 @@ def measure(
         check_at_least("importance_samples", importance_samples, 0)
     check_choice("mask", mask, tuple(SOURCES))
     check_is("reference", reference, (Reference, type(None)))
+    check_same_classes("test", test.num_classes, model)
+    if reference:
+        check_same_classes("reference", reference.num_classes, model)
     figures: Figures = {}
     if isinstance(model, Classifier):
         figures["accuracy"] = accuracy(model, test).value
@@ -156,7 +163,7 @@ def drawing_time(model: ConditionalGenerator, repeats: int = 5) -> float:
     check_model("model", model, ConditionalGenerator)
     check_at_least("repeats", repeats, 1)
     device = device_of(model)
-    labels = torch.arange(NUM_CLASSES, device=device).repeat(DRAWN_AT_ONCE // NUM_CLASSES)
+    labels = torch.arange(DRAWN_AT_ONCE, device=device) % model.num_classes
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -225,7 +232,7 @@ def compare(
         figures["drawing_ms"] = drawing_time(checkpoints.load_generator(name, device, dataset.name))
         rows[name] = figures
     for name, split in {REAL_TRAIN: dataset.train, REAL_TEST: dataset.test}.items():
-        some = first_of_each_label(split.labels, PER_LABEL)
+        some = first_of_each_label(split.labels, PER_LABEL, split.num_classes)
         scores = reference.scores(to_unit(split.images[some]), split.labels[some])
         rows[name] = sample_figures(scores)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model").round(4)

@@ -25,7 +25,7 @@ from cvae_utils.data import Split, to_unit
 from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
 from cvae_utils.evaluation.estimates import Estimate, Share, mean_and_error, share_read, wilson
 from cvae_utils.models import Classifier, ConditionalGenerator
-from cvae_utils.models.base import check_model
+from cvae_utils.models.base import check_model, check_same_classes
 
 NEIGHBOURS = 5  # k of density and coverage, as in Naeem et al. (2020)
 REPEATS = 20  # of the bootstrap
@@ -36,18 +36,18 @@ LOOKED_UP = 100  # samples of each label whose nearest training digit is looked 
 def sample_labels(
     model: ConditionalGenerator, per_label: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Draw `per_label` images for each of the ten labels from the prior.
+    """Draw `per_label` images for each of the model's labels from the prior.
 
     Returns:
-        Ink probabilities (10 per_label, 28, 28) and the labels asked for (10 per_label,), the
-        zeros first.
+        Ink probabilities (num_classes per_label, 28, 28) and the labels asked for
+        (num_classes per_label,), the zeros first.
     """
     check_model("model", model, ConditionalGenerator)
     check_at_least("per_label", per_label, 1)
     model.eval()
     device = device_of(model)
     noise = noise_source(device, seed)
-    labels = torch.arange(NUM_CLASSES, device=device).repeat_interleave(per_label)
+    labels = torch.arange(model.num_classes, device=device).repeat_interleave(per_label)
     images = torch.cat([model.sample(part, noise) for part in labels.split(CHUNK)])
     return images, labels
 
@@ -57,9 +57,11 @@ def label_faithfulness(
 ) -> Share:
     """Measure how often the classifier reads a sample as the label that was asked for.
 
-    For a model that does not know labels this is about 10 %, by chance.
+    For a model that does not know labels this is one in num_classes, by chance.
     """
+    check_model("model", model, ConditionalGenerator)
     check_is("classifier", classifier, Classifier)
+    check_same_classes("classifier", classifier.num_classes, model)
     return share_read(classifier, *sample_labels(model, per_label, seed))
 
 
@@ -183,10 +185,10 @@ class SampleScores(NamedTuple):
     Attributes:
         faithfulness: share of images that the judge reads as the label asked for.
         frechet: Fréchet distance to the real test digits, labels aside.
-        frechet_per_label: (10,) the same within each label; higher, for want of examples.
+        frechet_per_label: (num_classes,) the same within each label; higher, for want of examples.
         density: mean over the images, each within its label.
         coverage: share of the real test digits that are covered by images of their label.
-        coverage_per_label: (10,) the same within each label.
+        coverage_per_label: (num_classes,) the same within each label.
         coverage_any_label: share of the real test digits that are covered by any image.
         nearest: median distance to the nearest training digit, over that of real test digits;
             0 for copies, about 1 for new digits, nan where the test digits are training digits.
@@ -212,13 +214,19 @@ class Reference:
         judge: reads the digits, and makes features of them.
         train: what the models learned from, the place to look for copies.
         test: real digits that they have not seen.
+
+    Raises:
+        ValueError: splits and judge of different numbers of classes.
     """
 
     def __init__(self, judge: Classifier, train: Split, test: Split) -> None:
         check_is("judge", judge, Classifier)
         check_is("train", train, Split)
         check_is("test", test, Split)
+        check_same_classes("train", train.num_classes, judge)
+        check_same_classes("test", test.num_classes, judge)
         self.judge, self.train, self.test = judge, train, test
+        self.num_classes = judge.num_classes
         self.labels = test.labels.cpu()
 
     @cached_property
@@ -235,7 +243,7 @@ class Reference:
     def radii_within_label(self) -> Tensor:
         """(N,) the same among the digits of one's own label."""
         radii = torch.zeros(len(self.labels))
-        for label in range(NUM_CLASSES):
+        for label in range(self.num_classes):
             own = self.labels == label
             radii[own] = neighbourhoods(self.features[own])
         return radii
@@ -248,7 +256,7 @@ class Reference:
     @cached_property
     def distance(self) -> float:
         """Median distance of a test digit to the nearest training digit."""
-        some = first_of_each_label(self.labels, LOOKED_UP)
+        some = first_of_each_label(self.labels, LOOKED_UP, self.num_classes)
         return self._to_training(to_unit(self.test.images).cpu()[some])
 
     def _to_training(self, images: Tensor) -> float:
@@ -261,17 +269,17 @@ class Reference:
             ValueError: fewer than two images of a label, or fewer than six test digits.
         """
         check_unit_images("images", images)
-        check_labels("labels", labels, len(images))
-        _check_each_label("labels", labels, 2)
-        _check_each_label("test", self.labels, NEIGHBOURS + 1)
+        check_labels("labels", labels, len(images), num_classes=self.num_classes)
+        _check_each_label("labels", labels, 2, self.num_classes)
+        _check_each_label("test", self.labels, NEIGHBOURS + 1, self.num_classes)
         images, labels = images.cpu().float(), labels.cpu()
         drawn = features(self.judge, images)
         with torch.no_grad():
             read = self.judge.head(drawn.to(device_of(self.judge))).argmax(1).cpu()
         density = torch.zeros(len(images))
         covered = torch.zeros(len(self.labels), dtype=torch.bool)
-        frechet, coverage = torch.zeros(NUM_CLASSES), torch.zeros(NUM_CLASSES)
-        for label in range(NUM_CLASSES):
+        frechet, coverage = torch.zeros(self.num_classes), torch.zeros(self.num_classes)
+        for label in range(self.num_classes):
             real, asked = self.labels == label, labels == label
             within = density_and_coverage(
                 self.features[real], self.radii_within_label[real], drawn[asked]
@@ -280,7 +288,7 @@ class Reference:
             coverage[label] = within.covered.double().mean()
             frechet[label] = frechet_distance(self.features[real], drawn[asked])
         anywhere = density_and_coverage(self.features, self.radii, drawn).covered
-        some = first_of_each_label(labels, LOOKED_UP)
+        some = first_of_each_label(labels, LOOKED_UP, self.num_classes)
         return SampleScores(
             faithfulness=wilson(int((read == labels).sum()), len(labels)),
             frechet=bootstrap(lambda part: frechet_distance(self.features, part), drawn),
@@ -310,20 +318,22 @@ def bootstrap(statistic: Callable[[Tensor], float], examples: Tensor, seed: int 
     return Estimate(statistic(examples), torch.tensor(again, dtype=torch.float64).std().item())
 
 
-def first_of_each_label(labels: Tensor, count: int) -> Tensor:
+def first_of_each_label(labels: Tensor, count: int, num_classes: int = NUM_CLASSES) -> Tensor:
     """Return where the first `count` of each label stand in labels (N,), label by label."""
-    check_labels("labels", labels)
+    check_at_least("num_classes", num_classes, 2)
+    check_labels("labels", labels, num_classes=num_classes)
     check_at_least("count", count, 1)
-    each = [(labels == label).nonzero()[:count, 0] for label in range(NUM_CLASSES)]
+    each = [(labels == label).nonzero()[:count, 0] for label in range(num_classes)]
     return torch.cat(each)
 
 
-def _check_each_label(name: str, labels: Tensor, least: int) -> None:
+def _check_each_label(name: str, labels: Tensor, least: int, num_classes: int) -> None:
     """Raise unless each label is there `least` times."""
-    counts = labels.bincount(minlength=NUM_CLASSES).tolist()
+    counts = labels.bincount(minlength=num_classes).tolist()
     if min(counts) < least:
         raise ValueError(
-            f"{name} must have each of the labels 0 to 9 {least} times or more, got {counts}"
+            f"{name} must have each of the labels 0 to {num_classes - 1} {least} times or more, "
+            f"got {counts}"
         )
 
 

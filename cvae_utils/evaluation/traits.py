@@ -9,7 +9,6 @@ from torch import Tensor
 
 from cvae_utils.checks import (
     IMAGE_SHAPE,
-    NUM_CLASSES,
     check_all_at_least,
     check_at_least,
     check_number,
@@ -73,7 +72,7 @@ def effects(
     Args:
         model: one that knows labels.
         dimension: of the latent code.
-        count: codes for each of the ten labels.
+        count: codes for each label.
         reach: they move from `-reach` to `reach` there.
         seed: decides the codes.
 
@@ -87,8 +86,8 @@ def effects(
     check_positive("reach", reach)
     device = device_of(model)
     z = torch.randn(count, model.latent_dim, generator=noise_source(device, seed), device=device)
-    z = z.repeat(NUM_CLASSES, 1)  # (10 * count, latent_dim)
-    labels = torch.arange(NUM_CLASSES, device=device).repeat_interleave(count)
+    z = z.repeat(model.num_classes, 1)  # (num_classes * count, latent_dim)
+    labels = torch.arange(model.num_classes, device=device).repeat_interleave(count)
     ends = []
     for place in (-reach, reach):
         moved = z.clone()
@@ -99,7 +98,7 @@ def effects(
     return {
         trait: float(
             (high[trait] - low[trait]).mean()
-            / usual[trait].view(NUM_CLASSES, count).std(dim=1).mean().clamp(min=1e-6)
+            / usual[trait].view(model.num_classes, count).std(dim=1).mean().clamp(min=1e-6)
         )
         for trait in WORDS
     }

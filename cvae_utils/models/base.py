@@ -17,9 +17,9 @@ from cvae_utils.checks import (
 from cvae_utils.models.gaussian import Gaussian
 
 
-def one_hot_labels(labels: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return labels (B,) int64 as nine zeros and a one each, (B, 10): what label models hear."""
-    return nn.functional.one_hot(labels, NUM_CLASSES).to(dtype)
+def one_hot_labels(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
+    """Return labels (B,) int64 as zeros and a one each, (B, num_classes): what models hear."""
+    return nn.functional.one_hot(labels, num_classes).to(dtype)
 
 
 class ConditionalGenerator(nn.Module):
@@ -31,12 +31,13 @@ class ConditionalGenerator(nn.Module):
         generation_net(z, c)    -> logits of the images, (B, 28, 28)
 
     with z of shape (B, latent_dim), and a condition c that is made of what the model is given:
-    labels (B,) -> c (B, 10), or (B, 0) for a model that does not listen. A model that is given
-    something else overrides the three methods that follow.
+    labels (B,) -> c (B, num_classes), or (B, 0) for a model that does not listen. A model that is
+    given something else overrides the three methods that follow.
     """
 
     name: ClassVar[str]  # what checkpoints and the command line call the model
     told: ClassVar[str] = "labels"  # what it is given, in words
+    num_classes: int = NUM_CLASSES  # labels are below it, also those that a model does not hear
     latent_dim: int
     config: dict[str, Any]  # the constructor's arguments: with the name, they rebuild the model
     prior_net: nn.Module
@@ -55,7 +56,7 @@ class ConditionalGenerator(nn.Module):
 
         `values=False` takes their range on trust, as in `check_x`.
         """
-        check_labels("labels", given, batch, values=values)
+        check_labels("labels", given, batch, values=values, num_classes=self.num_classes)
         check_beside("labels", given, next(self.parameters()))
 
     def condition(self, given: Tensor) -> Tensor:
@@ -70,7 +71,7 @@ class ConditionalGenerator(nn.Module):
         """Return the images (B, 28, 28) of the codes z (B, latent_dim), as ink probabilities.
 
         Raises:
-            ValueError: labels outside 0 to 9, wrong shapes or dtypes, codes that are not finite.
+            ValueError: labels of no class, wrong shapes or dtypes, codes that are not finite.
         """
         self.check_given(given)
         check_codes("z", z, self.latent_dim, batch=len(given))
@@ -85,7 +86,7 @@ class ConditionalGenerator(nn.Module):
         as there are labels.
 
         Raises:
-            ValueError: labels outside 0 to 9, wrong shape or dtype, no labels.
+            ValueError: labels of no class, wrong shape or dtype, no labels.
         """
         self.check_given(given)
         prior: Gaussian = self.prior_net(self.condition(given))
@@ -111,7 +112,7 @@ class ConditionalVAE(ConditionalGenerator):
         """Return q(z | x, c), the codes that could have produced these images (B, 28, 28).
 
         Raises:
-            ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
+            ValueError: images outside [0, 1], labels of no class, wrong shapes or dtypes.
         """
         self.check_x(x)
         self.check_given(given, len(x))
@@ -131,3 +132,22 @@ def check_model(name: str, model: object, kind: type[ConditionalGenerator]) -> N
     if not isinstance(model, kind) or model.told != kind.told:
         wanted = f"a {kind.__name__} that is told {kind.told}"
         raise TypeError(f"{name} must be {wanted}, got one of type {type(model).__name__}")
+
+
+def check_same_classes(name: str, num_classes: int, model: nn.Module) -> None:
+    """Raise a ValueError unless a split or a judge has as many classes as a model.
+
+    A model that is told something else than labels, or does not say of how many, takes any.
+
+    Args:
+        name: the argument's name, for the message.
+        num_classes: the split's, or the judge's.
+        model: a generator, a classifier, or any other module.
+    """
+    listens = getattr(model, "told", ConditionalGenerator.told) == ConditionalGenerator.told
+    wanted = getattr(model, "num_classes", num_classes)
+    if listens and num_classes != wanted:
+        raise ValueError(
+            f"{name} must have num_classes = {wanted} as the {type(model).__name__} has, "
+            f"got {num_classes}"
+        )

@@ -23,17 +23,23 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Classifier(nn.Module):
-    """Reads an image (B, 28, 28) in [0, 1] as one of ten classes.
+    """Reads an image (B, 28, 28) in [0, 1] as one of several classes.
 
     It is trained apart from all generative models, and only judges them.
+
+    Args:
+        width: channels at 28 x 28; twice as many at 14 x 14, and again at 7 x 7.
+        num_classes: how many different labels there are.
     """
 
     name: ClassVar[str] = "classifier"
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 32, num_classes: int = NUM_CLASSES) -> None:
         check_at_least("width", width, 1)
+        check_at_least("num_classes", num_classes, 2)
         super().__init__()
-        self.config: dict[str, Any] = {"width": width}
+        self.num_classes = num_classes
+        self.config: dict[str, Any] = {"width": width, "num_classes": num_classes}
         self.features = nn.Sequential(
             _block(1, width),  # (B, 1, 28, 28) -> (B, width, 14, 14)
             _block(width, 2 * width),  # -> (B, 2 width, 7, 7)
@@ -42,11 +48,11 @@ class Classifier(nn.Module):
             nn.Linear(36 * width, 128),
             nn.SiLU(),
         )
-        self.head = nn.Linear(128, NUM_CLASSES)
+        self.head = nn.Linear(128, num_classes)
         self.to(memory_format=torch.channels_last)  # convolves and pools faster on a CPU
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (B, 28, 28) to class logits (B, 10)."""
+        """Map x (B, 28, 28) to class logits (B, num_classes)."""
         logits: Tensor = self.head(self.features(x.unsqueeze(1)))
         return logits
 

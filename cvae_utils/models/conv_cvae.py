@@ -1,4 +1,4 @@
-"""Notebook 03: the convolutional CVAE, whose condition is ten more image channels."""
+"""Notebook 03: the convolutional CVAE, whose condition is an image channel per class."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ class ConvGaussian(nn.Module):
 
 
 class ConvRecognitionNet(ConvGaussian):
-    """q(z | x, c): 1 + 10 image channels in, one Gaussian per example out."""
+    """q(z | x, c): 1 + C image channels in, one Gaussian per example out."""
 
-    def __init__(self, width: int, hidden: int, latent_dim: int) -> None:
-        super().__init__(1 + NUM_CLASSES, width, hidden, latent_dim)
+    def __init__(self, condition_dim: int, width: int, hidden: int, latent_dim: int) -> None:
+        super().__init__(1 + condition_dim, width, hidden, latent_dim)
 
     def forward(self, x: Tensor, c: Tensor) -> Gaussian:
-        """Map x (B, 28, 28) and c (B, 10) to mu and logvar, both (B, latent_dim)."""
-        # (B, 1, 28, 28), (B, 10, 28, 28) -> (B, 11, 28, 28)
+        """Map x (B, 28, 28) and c (B, C) to mu and logvar, both (B, latent_dim)."""
+        # (B, 1, 28, 28), (B, C, 28, 28) -> (B, 1 + C, 28, 28)
         return self.gaussian(torch.cat([x[:, None], label_planes(c, x.shape[-1])], dim=1))
 
 
@@ -77,18 +77,18 @@ class ConvGenerationNet(nn.Module):
     constant.
     """
 
-    def __init__(self, width: int, hidden: int, latent_dim: int) -> None:
+    def __init__(self, condition_dim: int, width: int, hidden: int, latent_dim: int) -> None:
         super().__init__()
         self.width = width
-        self.dense = mlp([latent_dim + NUM_CLASSES, hidden, SIDE * SIDE * width])
+        self.dense = mlp([latent_dim + condition_dim, hidden, SIDE * SIDE * width])
         self.block = Residual(width)
         self.to_14 = nn.Conv2d(width, 4 * (width // 2), 3, padding=1)
         self.smooth = nn.Conv2d(width // 2, width // 2, 3, padding=1)
         self.to_28 = nn.Conv2d(width // 2, 4, 3, padding=1)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """Map z (B, latent_dim) and c (B, 10) to logits (B, 28, 28)."""
-        h = self.dense(torch.cat([z, c], dim=1))  # (B, latent_dim + 10) -> (B, 49 width)
+        """Map z (B, latent_dim) and c (B, C) to logits (B, 28, 28)."""
+        h = self.dense(torch.cat([z, c], dim=1))  # (B, latent_dim + C) -> (B, 49 width)
         h = h.view(-1, self.width, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
         h = self.to_14(F.silu(self.block(h)))  # (B, width, 7, 7) -> (B, 2 width, 7, 7)
         h = F.pixel_shuffle(h, 2)  # sub-pixel upsampling -> (B, width / 2, 14, 14)
@@ -104,22 +104,35 @@ class ConvCVAE(ConditionalVAE):
         latent_dim: numbers in a code.
         width: channels at 7 x 7, half as many at 14 x 14.
         hidden: units of the dense layer on either side of the code.
+        num_classes: how many different labels there are.
     """
 
     name = "conv_cvae"
 
-    def __init__(self, latent_dim: int = 16, width: int = 32, hidden: int = 512) -> None:
+    def __init__(
+        self,
+        latent_dim: int = 16,
+        width: int = 32,
+        hidden: int = 512,
+        num_classes: int = NUM_CLASSES,
+    ) -> None:
         check_at_least("latent_dim", latent_dim, 1)
         check_at_least("width", width, 2)
         check_at_least("hidden", hidden, 1)
+        check_at_least("num_classes", num_classes, 2)
         super().__init__()
-        self.latent_dim = latent_dim
-        self.config = {"latent_dim": latent_dim, "width": width, "hidden": hidden}
-        self.recognition_net = ConvRecognitionNet(width, hidden, latent_dim)
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        self.config = {
+            "latent_dim": latent_dim,
+            "width": width,
+            "hidden": hidden,
+            "num_classes": num_classes,
+        }
+        self.recognition_net = ConvRecognitionNet(num_classes, width, hidden, latent_dim)
         self.prior_net = StandardNormalPrior(latent_dim)
-        self.generation_net = ConvGenerationNet(width, hidden, latent_dim)
+        self.generation_net = ConvGenerationNet(num_classes, width, hidden, latent_dim)
         self.to(memory_format=torch.channels_last)
 
     def condition(self, labels: Tensor) -> Tensor:
-        """Return one-hot labels, (B,) -> (B, 10)."""
-        return one_hot_labels(labels, next(self.parameters()).dtype)
+        """Return one-hot labels, (B,) -> (B, num_classes)."""
+        return one_hot_labels(labels, self.num_classes, next(self.parameters()).dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -105,10 +107,11 @@ class GAN(ConditionalGenerator):
             standard deviation. Codes far out have hardly been trained, and make the worst images:
             a little less than 1 leaves them out (Kingma & Dhariwal 2018; the truncation of
             Brock et al. 2019 is a relative). Training knows nothing of it.
+        num_classes: how many different labels there are, whether it hears them or not.
     """
 
     name = "gan"
-    condition_dim = 0
+    hears: ClassVar[bool] = False  # labels, in both networks
     discriminator_net: nn.Module
 
     def __init__(
@@ -117,25 +120,27 @@ class GAN(ConditionalGenerator):
         width: int = 32,
         hidden: int = 512,
         temperature: float = 0.9,
+        num_classes: int = NUM_CLASSES,
     ) -> None:
         check_at_least("latent_dim", latent_dim, 1)
         check_at_least("width", width, 2)
         check_at_least("hidden", hidden, 2)
         check_positive("temperature", temperature)
+        check_at_least("num_classes", num_classes, 2)
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.num_classes = latent_dim, num_classes
         self.temperature = temperature
         self.config = {
             "latent_dim": latent_dim,
             "width": width,
             "hidden": hidden,
             "temperature": temperature,
+            "num_classes": num_classes,
         }
+        condition_dim = num_classes if self.hears else 0
         self.prior_net = StandardNormalPrior(latent_dim)
-        self.generation_net = AdversarialGenerationNet(
-            self.condition_dim, width, hidden, latent_dim
-        )
-        self.discriminator_net = Discriminator(self.condition_dim, width, hidden // 2)
+        self.generation_net = AdversarialGenerationNet(condition_dim, width, hidden, latent_dim)
+        self.discriminator_net = Discriminator(condition_dim, width, hidden // 2)
         self.to(memory_format=torch.channels_last)
 
     def condition(self, labels: Tensor) -> Tensor:
@@ -146,7 +151,7 @@ class GAN(ConditionalGenerator):
         """Draw one image (B, 28, 28) for each label (B,), its code at `temperature`.
 
         Raises:
-            ValueError: labels outside 0 to 9, wrong shape or dtype, no labels.
+            ValueError: labels of no class, wrong shape or dtype, no labels.
         """
         self.check_given(given)
         prior: Gaussian = self.prior_net(self.condition(given))
@@ -156,7 +161,7 @@ class GAN(ConditionalGenerator):
         """Return how probably real the discriminator finds images (B, 28, 28), (B,) in (0, 1).
 
         Raises:
-            ValueError: images outside [0, 1], labels outside 0 to 9, wrong shapes or dtypes.
+            ValueError: images outside [0, 1], labels of no class, wrong shapes or dtypes.
         """
         self.check_x(x)
         self.check_given(labels, len(x))
@@ -167,8 +172,8 @@ class CGAN(GAN):
     """The conditional GAN (Mirza & Osindero 2014): both networks are told the label."""
 
     name = "cgan"
-    condition_dim = NUM_CLASSES
+    hears = True
 
     def condition(self, labels: Tensor) -> Tensor:
-        """Return one-hot labels, (B,) -> (B, 10)."""
-        return one_hot_labels(labels, next(self.parameters()).dtype)
+        """Return one-hot labels, (B,) -> (B, num_classes)."""
+        return one_hot_labels(labels, self.num_classes, next(self.parameters()).dtype)

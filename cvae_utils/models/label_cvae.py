@@ -33,25 +33,38 @@ class LabelCVAE(ConditionalVAE):
         width: units in each hidden layer.
         label_in: `"both"`, or `"generation"` for the ablation in which the recognition network
             does not see the label.
+        num_classes: how many different labels there are.
     """
 
     name = "label_cvae"
 
-    def __init__(self, latent_dim: int = 16, width: int = 512, label_in: str = "both") -> None:
+    def __init__(
+        self,
+        latent_dim: int = 16,
+        width: int = 512,
+        label_in: str = "both",
+        num_classes: int = NUM_CLASSES,
+    ) -> None:
         check_at_least("latent_dim", latent_dim, 1)
         check_at_least("width", width, 1)
         check_choice("label_in", label_in, LABEL_IN)
+        check_at_least("num_classes", num_classes, 2)
         super().__init__()
-        self.latent_dim = latent_dim
-        self.config = {"latent_dim": latent_dim, "width": width, "label_in": label_in}
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        self.config = {
+            "latent_dim": latent_dim,
+            "width": width,
+            "label_in": label_in,
+            "num_classes": num_classes,
+        }
         self.recognition_net = (
-            RecognitionNet(NUM_CLASSES, width, latent_dim)
+            RecognitionNet(num_classes, width, latent_dim)
             if label_in == "both"
             else LabelBlind(width, latent_dim)
         )
         self.prior_net = StandardNormalPrior(latent_dim)
-        self.generation_net = GenerationNet(NUM_CLASSES, width, latent_dim)
+        self.generation_net = GenerationNet(num_classes, width, latent_dim)
 
     def condition(self, labels: Tensor) -> Tensor:
-        """Return one-hot labels, (B,) -> (B, 10)."""
-        return one_hot_labels(labels, next(self.parameters()).dtype)
+        """Return one-hot labels, (B,) -> (B, num_classes)."""
+        return one_hot_labels(labels, self.num_classes, next(self.parameters()).dtype)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cvae_utils.checks import check_classes
 from cvae_utils.data import DIGITS
 from cvae_utils.masks import HEIGHT, WIDTH
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, InpaintingCVAE
@@ -44,9 +45,9 @@ class DigitExplorer(Explorer):
     Args:
         model: one that knows labels, an autoencoder or a GAN.
         dimensions: the latent dimensions that get a slider.
-        digit: the label shown first.
+        digit: the label shown first; None is 7, or the last one where there are not so many.
         names: dimension -> what a move to the right seems to do.
-        classes: the labels' names, ten.
+        classes: the labels' names, as many as the model has.
 
     Raises:
         ValueError: a digit or a dimension that the model has not got.
@@ -58,12 +59,15 @@ class DigitExplorer(Explorer):
         self,
         model: ConditionalGenerator,
         dimensions: Sequence[int] = (0, 1, 2),
-        digit: int = 7,
+        digit: int | None = None,
         names: dict[int, str] | None = None,
         classes: Sequence[str] = DIGITS,
     ) -> None:
-        check_digit(digit)
-        self.model, self.digit = model, label_slider(digit, classes)
+        if digit is not None:
+            check_digit(digit, num_classes=model.num_classes)
+        first = min(7, model.num_classes - 1) if digit is None else digit
+        self.model = model
+        self.digit = label_slider(first, classes, num_classes=model.num_classes)
         super().__init__([self.digit], dimensions, names)
 
     @property
@@ -77,16 +81,16 @@ class DigitExplorer(Explorer):
 
 
 class StyleExplorer(Explorer):
-    """Pick a digit; three handwritten ones lend their style to all ten labels.
+    """Pick a digit; three handwritten ones lend their style to every label.
 
     Args:
         model: an autoencoder that knows labels.
         images: (N, 28, 28) in [0, 1], handwritten.
         labels: (N,) int64.
-        classes: the labels' names, ten.
+        classes: the labels' names, as many as the model has.
     """
 
-    NAME, COLUMNS = "style-explorer", 11
+    NAME = "style-explorer"
 
     def __init__(
         self,
@@ -96,7 +100,9 @@ class StyleExplorer(Explorer):
         classes: Sequence[str] = DIGITS,
     ) -> None:
         self.model, self.images, self.labels = model, images, labels
-        self.digit = label_slider(StyleState().digit, classes)
+        self.COLUMNS = 1 + model.num_classes
+        first = min(StyleState().digit, model.num_classes - 1)
+        self.digit = label_slider(first, classes, num_classes=model.num_classes)
         super().__init__([self.digit])
 
     @property
@@ -105,7 +111,7 @@ class StyleExplorer(Explorer):
         return StyleState(self.digit.value, self.seed.value)
 
     def draw(self) -> Tensor:
-        """Return three rows of a handwritten digit and ten others, (33, 28, 28)."""
+        """Return three rows: a handwritten digit and every label, (3 COLUMNS, 28, 28)."""
         return restyle(self.model, self.images, self.labels, self.state)
 
 
@@ -114,15 +120,16 @@ class MorphExplorer(Explorer):
 
     Args:
         model: one that knows labels, an autoencoder or a GAN.
-        classes: the labels' names, ten.
+        classes: the labels' names, as many as the model has.
     """
 
     NAME, COLUMNS = "morph-explorer", 11
 
     def __init__(self, model: ConditionalGenerator, classes: Sequence[str] = DIGITS) -> None:
-        self.model, start = model, MorphState()
-        self.first = label_slider(start.first, classes, "from")
-        self.last = label_slider(start.last, classes, "to")
+        self.model, start, most = model, MorphState(), model.num_classes - 1
+        first, last = min(start.first, most - 1), min(start.last, most)  # two, of two classes even
+        self.first = label_slider(first, classes, "from", model.num_classes)
+        self.last = label_slider(last, classes, "to", model.num_classes)
         super().__init__([self.first, self.last])
 
     @property
@@ -140,7 +147,7 @@ class DuelExplorer(Explorer):
 
     Args:
         models: name -> a model that knows labels.
-        classes: the labels' names, ten.
+        classes: the labels' names, as many as the model has.
     """
 
     NAME, COLUMNS = "duel-explorer", 10
@@ -149,7 +156,10 @@ class DuelExplorer(Explorer):
         self, models: Mapping[str, ConditionalGenerator], classes: Sequence[str] = DIGITS
     ) -> None:
         self.models, start = dict(models), DuelState()
-        self.digit = label_slider(start.digit, classes)
+        for model in self.models.values():
+            check_classes("classes", classes, model.num_classes)
+        first = min(start.digit, len(classes) - 1)
+        self.digit = label_slider(first, classes, num_classes=len(classes))
         self.temperature = ipywidgets.FloatSlider(
             start.temperature,
             min=0.1,

@@ -65,21 +65,25 @@ STYLE = f"""<style>
 
 
 def label_slider(
-    value: int, classes: Sequence[str] = DIGITS, description: str = ""
+    value: int,
+    classes: Sequence[str] = DIGITS,
+    description: str = "",
+    num_classes: int = NUM_CLASSES,
 ) -> ipywidgets.IntSlider | ipywidgets.SelectionSlider:
-    """Return a slider over the labels, whose values are 0 to 9.
+    """Return a slider over the labels, whose values are 0 to num_classes - 1.
 
     Args:
         value: the label to begin with.
         classes: their names; digits can also be typed.
         description: stands before the slider; what the labels are if empty.
+        num_classes: how many labels there are.
 
     Raises:
         ValueError: not a name for each label.
     """
-    check_classes("classes", classes)
+    check_classes("classes", classes, num_classes)
     if tuple(classes) == DIGITS:
-        return ipywidgets.IntSlider(value, 0, NUM_CLASSES - 1, description=description or "digit")
+        return ipywidgets.IntSlider(value, 0, num_classes - 1, description=description or "digit")
     options = [(name, label) for label, name in enumerate(classes)]
     return ipywidgets.SelectionSlider(
         options=options, value=value, description=description or "class"
@@ -117,7 +121,7 @@ class Explorer(ipywidgets.VBox):
     """
 
     NAME: ClassVar[str]  # of the app: its class in the page, and the start of saved files' names
-    COLUMNS: ClassVar[int]  # images in a row of the picture
+    COLUMNS: int  # images in a row of the picture
     ZOOM: ClassVar[int] = 2
     FOLDER: ClassVar[str] = "pictures"  # where *Save* puts them, below the notebook's folder
 

@@ -64,7 +64,7 @@ class ExplorerState:
     """All that a picture of the digit explorer depends on.
 
     Attributes:
-        digit: the label asked for, 0 to 9.
+        digit: the label asked for.
         seed: which random codes.
         shifts: latent dimension -> how far all codes are moved along it, in standard deviations
             of the prior.
@@ -80,7 +80,7 @@ class StyleState:
     """All that a picture of the style explorer depends on.
 
     Attributes:
-        digit: the label of the handwritten digits whose style is taken, 0 to 9.
+        digit: the label of the handwritten digits whose style is taken.
         seed: which of them.
     """
 
@@ -93,7 +93,7 @@ class MorphState:
     """All that a picture of the morph explorer depends on.
 
     Attributes:
-        first: the label on the left, 0 to 9.
+        first: the label on the left.
         last: the label on the right.
         seed: which two styles, above and below.
     """
@@ -108,7 +108,7 @@ class DuelState:
     """All that a picture of several models side by side depends on.
 
     Attributes:
-        digit: the label asked for, 0 to 9.
+        digit: the label asked for.
         seed: which random codes, the same for each model.
         temperature: how far from zero they are drawn, in standard deviations of the prior.
     """
@@ -155,14 +155,14 @@ class DrawingState:
     seed: int = 0
 
 
-def check_digit(digit: int, name: str = "digit") -> None:
-    """Raise unless `digit` is one of 0 to 9.
+def check_digit(digit: int, name: str = "digit", num_classes: int = NUM_CLASSES) -> None:
+    """Raise unless `digit` is one of 0 to num_classes - 1.
 
     Raises:
         TypeError: not an int.
         ValueError: another number.
     """
-    check_at_least(name, digit, 0, NUM_CLASSES - 1)
+    check_at_least(name, digit, 0, num_classes - 1)
 
 
 def check_image(image: int, images: Tensor) -> None:
@@ -208,11 +208,11 @@ def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) 
     Another digit keeps the codes, so that only the label changes.
 
     Raises:
-        ValueError: a digit outside 0 to 9, or a shift of a dimension that the model has not got.
+        ValueError: a digit or a shift of a dimension that the model has not got.
     """
     check_model("model", model, ConditionalGenerator)
     check_is("state", state, ExplorerState)
-    check_digit(state.digit)
+    check_digit(state.digit, num_classes=model.num_classes)
     device = next(model.parameters()).device
     z = shifted_noise(model.latent_dim, count, state.seed, state.shifts).to(device)
     return model.generate(z, torch.full((count,), state.digit, device=device))
@@ -222,10 +222,10 @@ def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) 
 def restyle(
     model: ConditionalVAE, images: Tensor, labels: Tensor, state: StyleState, hands: int = 3
 ) -> Tensor:
-    """Write all ten digits in the hands of some handwritten ones.
+    """Write every digit in the hands of some handwritten ones.
 
     The code of a handwritten digit, given its label, holds what the label does not say: the style.
-    It is handed to the generation network together with each of the ten labels.
+    It is handed to the generation network together with each label.
 
     Args:
         model: an autoencoder that knows labels.
@@ -235,18 +235,18 @@ def restyle(
         hands: how many, if there are as many with that label.
 
     Returns:
-        (hands * 11, 28, 28), for each the handwritten digit, then 0 to 9.
+        (hands * (1 + num_classes), 28, 28), for each the handwritten digit, then every label.
 
     Raises:
-        ValueError: a digit outside 0 to 9, or one that is not among the labels.
+        ValueError: a digit that the model has not got, or one that is not among the labels.
     """
     check_model("model", model, ConditionalVAE)
     check_is("state", state, StyleState)
-    check_digit(state.digit)
+    check_digit(state.digit, num_classes=model.num_classes)
     check_seed("seed", state.seed)
     check_at_least("hands", hands, 1)
     check_unit_images("images", images)
-    check_labels("labels", labels, len(images))
+    check_labels("labels", labels, len(images), num_classes=model.num_classes)
     check_beside("labels", labels, images, "images")
     candidates = (labels == state.digit).nonzero().squeeze(1)
     if len(candidates) == 0:
@@ -258,9 +258,10 @@ def restyle(
     device = weights.device
     written, told = images[chosen].to(weights), labels[chosen].to(device)
     z = model.recognize(written, told).mu  # (hands, latent_dim)
-    digits = torch.arange(NUM_CLASSES, device=device).repeat(len(z))  # 0 ... 9, 0 ... 9, ...
-    drawn = model.generate(z.repeat_interleave(NUM_CLASSES, 0), digits)
-    rows = drawn.view(len(z), NUM_CLASSES, *IMAGE_SHAPE)
+    each = model.num_classes
+    digits = torch.arange(each, device=device).repeat(len(z))  # 0 ... 9, 0 ... 9, ...
+    drawn = model.generate(z.repeat_interleave(each, 0), digits)
+    rows = drawn.view(len(z), each, *IMAGE_SHAPE)
     return torch.cat([written[:, None], rows], dim=1).flatten(0, 1)
 
 
@@ -278,19 +279,19 @@ def morph(
         (rows * columns, 28, 28).
 
     Raises:
-        ValueError: labels outside 0 to 9, fewer than two columns or rows.
+        ValueError: labels that the model has not got, fewer than two columns or rows.
     """
     check_model("model", model, ConditionalGenerator)
     check_is("state", state, MorphState)
-    check_digit(state.first, "first")
-    check_digit(state.last, "last")
+    check_digit(state.first, "first", model.num_classes)
+    check_digit(state.last, "last", model.num_classes)
     check_at_least("columns", columns, 2)
     check_at_least("rows", rows, 2)
     anchor = next(model.parameters())
     labels = torch.tensor([state.first, state.last], device=anchor.device)
-    first, last = one_hot_labels(labels, anchor.dtype)  # (10,) each
+    first, last = one_hot_labels(labels, model.num_classes, anchor.dtype)  # (C,) each
     share = torch.linspace(0, 1, columns, device=anchor.device)[:, None]
-    c = torch.lerp(first, last, share).repeat(rows, 1)  # (rows * columns, 10)
+    c = torch.lerp(first, last, share).repeat(rows, 1)  # (rows * columns, C)
     above, below = shifted_noise(model.latent_dim, 2, state.seed, {})  # (latent_dim,) each
     angle = torch.linspace(0, torch.pi / 2, rows)[:, None]
     styles = above * angle.cos() + below * angle.sin()  # (rows, latent_dim)
@@ -306,13 +307,14 @@ def duel(models: Sequence[ConditionalGenerator], state: DuelState, count: int = 
         (len(models) * count, 28, 28), model after model.
 
     Raises:
-        ValueError: a digit outside 0 to 9, a temperature that is not above 0, no models.
+        ValueError: a digit that a model has not got, a temperature that is not above 0, no models.
     """
     check_is("models", models, Sequence, "a sequence of models")
     for model in models:
         check_model("models", model, ConditionalGenerator)
     check_is("state", state, DuelState)
-    check_digit(state.digit)
+    for model in models:
+        check_digit(state.digit, num_classes=model.num_classes)
     check_positive("temperature", state.temperature)
     check_at_least("the number of models", len(models), 1)
     drawn = []

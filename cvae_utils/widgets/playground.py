@@ -68,7 +68,7 @@ class Playground(ipywidgets.Tab):
         cgan: draws beside it.
         inpainting: fills holes; trained with mixed masks.
         digits: handwritten ones.
-        classes: the labels' names, ten.
+        classes: the labels' names, as many as the models have.
         sliders: how many dimensions of the code get one, the most used first.
     """
 
