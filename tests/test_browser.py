@@ -42,12 +42,14 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machin
 LESSONS = {
     "02_label_cvae": 'cvae, order = checkpoints.load_vae("label_cvae"), [0, 1, 2]',
     "03_conv_cvae": 'conv, order = checkpoints.load_vae("conv_cvae"), list(range(6))',
-    "04_inpainting_cvae": """from cvae_utils import data, masks, objectives
-general = checkpoints.load_inpainting("inpainting_mixed")
-thousand = data.to_unit(data.load(download=False).test.images[:100])
+    "04_inpainting_cvae": """general = checkpoints.load_inpainting("inpainting_mixed")
+thousand = data.to_unit(dataset.test.images[:100])
 doubtful, hole = thousand[:8], masks.centre(10)""",
     "05_cgan": 'cgan = checkpoints.load_gan("cgan")',
 }
+IMPORTS = """import torch
+from cvae_utils import checkpoints, data, masks, objectives, widgets
+dataset = data.load(download=False)"""
 
 # Small untrained models behind one app and a playground: what happens to the page is what counts.
 TRIAL = (
@@ -87,7 +89,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Browser
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     nbformat.write(playground, root / PLAYGROUND.name)
-    cells = [nbformat.v4.new_code_cell("import torch\nfrom cvae_utils import checkpoints, widgets")]
+    cells = [nbformat.v4.new_code_cell(IMPORTS)]
     for lesson, needed in LESSONS.items():
         notebook = nbformat.read(PLAYGROUND.with_name(f"{lesson}.ipynb"), as_version=4)
         (app,) = [c.source for c in notebook.cells

@@ -77,10 +77,10 @@ def weights(small: tuple[Path, list[str]], tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_weights_are_prepared_by_the_shipped_ones_commands(weights: Path, name: str) -> None:
-    ours = checkpoints.load(name)[1]
+    shipped, ours = checkpoints.load(name)
     model, theirs = checkpoints.load(weights / DATASET / f"{name}.safetensors")
     assert theirs.data["name"] == DATASET
-    assert model.config | {"temperature": 0} == ours.config | {"temperature": 0}
+    assert model.config | {"temperature": 0} == shipped.config | {"temperature": 0}
     assert (theirs.training["epochs"], theirs.data["train"]) == (1, LEARN)
     settings = {"batch_size", "max_learning_rate", "seed", "precision", "mask", "penalty"}
     for setting in settings & ours.training.keys():
