@@ -27,9 +27,9 @@ lab: $(INSTALLED)
 	    --LabApp.default_url=/lab/tree/$(firstword $(NOTEBOOKS)) \
 	    $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
-# Workers share the cores: one thread each, or they slow each other down. Three of them for
-# two cores, since some tests wait: for a browser, a server, a process that is to be killed.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
+# Two workers share two cores: one thread each, or they slow each other down. (Tests
+# beside notebooks; two notebooks at once take longer, as training is bound by memory.)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 SERIES := tests/test_other_data.py
 # A run of all tests also holds docs/reliability.md against what they did.
 RELIABILITY := --reliability=check

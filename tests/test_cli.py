@@ -157,7 +157,10 @@ def test_train_and_evaluate_an_inpainting_model(
     assert figures["read_original_quadrants-3"] > figures["read_unfilled_quadrants-3"] > 0.1
 
 
-def test_train_and_evaluate_a_cgan(tmp_path: Path, capsys: Captured) -> None:
+def test_train_and_evaluate_a_cgan(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvae_utils.evaluation.report.PER_LABEL", 100)  # 1,000 take long
     path = tmp_path / "cgan.safetensors"
     words = ["train", "cgan", "--out", str(path), "--epochs", "1", "--batch-size", "500"]
     words += ["--width", "4", "--hidden", "8", "--latent-dim", "2", "--device", "cpu"]
