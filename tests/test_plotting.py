@@ -279,3 +279,10 @@ def test_numerals_do_not_hide_one_another() -> None:
     crowd = [places[digit][0] for digit in "234"]
     assert min(b - a for a, b in pairwise(crowd)) > 0.5
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("across", "up")
+
+
+def test_a_name_is_shown_as_it_is_whatever_signs_are_in_it() -> None:
+    axes = only_axes(plotting.digit_grid(torch.zeros(2, 28, 28), 1, ["from $5", "a_$b$"]))
+    labels = axes.get_yticklabels()
+    assert [label.get_text() for label in labels] == ["from $5", "a_$b$"]
+    assert not any(label.get_parse_math() for label in labels)  # else b would be a formula
