@@ -186,6 +186,16 @@ def check_codes(name: str, z: Tensor, latent_dim: int, batch: int | None = None)
         raise ValueError(f"{name} must be {wanted}, got values that are not finite")
 
 
+def _has_shape(tensor: Tensor, shape: tuple[int | str | EllipsisType, ...]) -> bool:
+    """Say whether a tensor has the lengths that `check_floats` was told."""
+    last = [size for size in shape if not isinstance(size, EllipsisType)]
+    further = tensor.ndim - len(last)
+    return (further >= 0 if len(last) < len(shape) else further == 0) and all(
+        length >= size.isupper() if isinstance(size, str) else length == size
+        for length, size in zip(tensor.shape[further:], last, strict=True)
+    )
+
+
 def check_floats(
     name: str, tensor: Tensor, *shape: int | str | EllipsisType, finite: bool = False
 ) -> None:
@@ -202,17 +212,15 @@ def check_floats(
         TypeError: not a tensor.
         ValueError: another dtype or shape, or values that are not finite.
     """
+    # A training step comes here a dozen times: words are made for those who need them.
+    good = isinstance(tensor, Tensor) and tensor.layout == torch.strided and not finite
+    if good and tensor.dtype in FLOATS and _has_shape(tensor, shape):
+        return
     sizes = ", ".join("..." if size is ... else str(size) for size in shape)
     sizes += "," if len(shape) == 1 else ""
     wanted = f"a {'finite ' if finite else ''}floating-point tensor of shape ({sizes})"
     _check_tensor(name, tensor, wanted, values=finite)
-    last = [size for size in shape if not isinstance(size, EllipsisType)]
-    further = tensor.ndim - len(last)
-    fits = (further >= 0 if len(last) < len(shape) else further == 0) and all(
-        length >= size.isupper() if isinstance(size, str) else length == size
-        for length, size in zip(tensor.shape[further:], last, strict=True)
-    )
-    if tensor.dtype not in FLOATS or not fits:
+    if tensor.dtype not in FLOATS or not _has_shape(tensor, shape):
         raise ValueError(f"{name} must be {wanted}, got {_describe(tensor)}")
     if finite and not tensor.isfinite().all():
         raise ValueError(f"{name} must be {wanted}, got values that are not finite")
