@@ -58,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
         "--precision", choices=training.PRECISIONS, default="float32", help="of matrix products"
     )
     train.add_argument(
+        "--cuda-graph", action="store_true", help="record a step on the GPU once, and replay it"
+    )
+    train.add_argument(
         "--half", action="store_true",
         help="round the trained weights to 16 bits: half the file, and measured as rounded",
     )  # fmt: skip
@@ -282,7 +285,7 @@ def _fit(
     """Train each kind of model on what it is for."""
     names = ("epochs", "batch_size", "max_learning_rate", "seed", "precision")
     settings = {name: chosen[name] for name in names}
-    settings |= {"callbacks": callbacks, "history": history}
+    settings |= {"callbacks": callbacks, "history": history, "cuda_graph": options.cuda_graph}
     if isinstance(model, Classifier):
         training.fit(model, objectives.cross_entropy, train, prepare=data.jitter, **settings)
     elif isinstance(model, InpaintingCVAE):

@@ -6,6 +6,7 @@ A mask is a bool tensor, True where a pixel is visible: (28, 28) for all images 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -185,17 +186,22 @@ def always(mask: Tensor) -> MaskSource:
     mask = check_one_mask("mask", mask)
 
     def source(batch: int, generator: torch.Generator) -> Tensor:
-        return mask.to(generator.device).expand(batch, HEIGHT, WIDTH)
+        nonlocal mask
+        mask = mask.to(
+            generator.device
+        )  # and there it stays: what comes from a CPU makes a GPU wait
+        return mask.expand(batch, HEIGHT, WIDTH)
 
     return source
 
 
-def hide(x: Tensor, mask: Tensor) -> Tensor:
+def hide(x: Tensor, mask: Tensor, *, validate_args: bool = True) -> Tensor:
     """Return what is left of images when the mask lies over them.
 
     Args:
         x: (B, 28, 28) in [0, 1].
         mask: (28, 28) or (B, 28, 28), 1 where visible.
+        validate_args: False takes the images' range on trust: reading it makes a GPU wait.
 
     Returns:
         (B, 2, 28, 28): the visible pixels, 0 where hidden, and the mask. Without the mask a
@@ -205,9 +211,15 @@ def hide(x: Tensor, mask: Tensor) -> Tensor:
         ValueError: images or a mask of another shape, images outside [0, 1], a mask of other
             values than 0 and 1.
     """
-    check_unit_images("x", x)
+    check_unit_images("x", x, values=validate_args)
     visible = check_mask("mask", mask, batch=len(x)).to(x.device).expand(x.shape)
     return torch.stack([torch.where(visible, x, 0.0), visible.to(x.dtype)], dim=1)
+
+
+@functools.cache
+def _quadrants_and_halves(device: torch.device) -> Tensor:
+    """Return (7, 28, 28), made once for each device."""
+    return torch.stack([*map(quadrants, (1, 2, 3)), *map(half, SIDES)]).to(device)
 
 
 def mixed(batch: int, generator: torch.Generator) -> Tensor:
@@ -229,7 +241,7 @@ def mixed(batch: int, generator: torch.Generator) -> Tensor:
         start, length = draw(-3, HEIGHT - 3), draw(4, 21)
         inside.append((lines >= start) & (lines < start + length))  # (batch, 28)
     rectangles = ~(inside[0][:, :, None] & inside[1][:, None, :])
-    fixed = torch.stack([*map(quadrants, (1, 2, 3)), *map(half, SIDES)]).to(device)  # (7, 28, 28)
+    fixed = _quadrants_and_halves(device)  # (7, 28, 28)
     parts = fixed[draw(0, len(fixed)).squeeze(1)]
     share = torch.rand(batch, 1, 1, generator=generator, device=device)
     scattered = torch.rand(batch, HEIGHT, WIDTH, generator=generator, device=device) < share

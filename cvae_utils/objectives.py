@@ -203,8 +203,8 @@ def inpainting(mask: MaskSource) -> Callable[..., dict[str, Tensor]]:
     def terms(
         model: ConditionalVAE, x: Tensor, labels: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        check_unit_images("x", x, values=False)
-        return negative_elbo(model, x, hide(x, mask(len(x), generator)), generator)
+        given = hide(x, mask(len(x), generator), validate_args=False)
+        return negative_elbo(model, x, given, generator)
 
     return terms
 

@@ -26,6 +26,7 @@ from cvae_utils.checks import (
 )
 from cvae_utils.data import Split, batches, binarize
 from cvae_utils.distributed import crew
+from cvae_utils.graphs import Work, recorded
 from cvae_utils.interrupts import held_back
 from cvae_utils.models.base import check_same_classes
 from cvae_utils.snapshots import Parts, Snapshot
@@ -158,6 +159,7 @@ def fit(
     prepare: Preparation = binarize,
     precision: str = "float32",
     momentum: float | None = None,
+    cuda_graph: bool = False,
     callbacks: Sequence[Callback] = (),
     history: History | None = None,
 ) -> History:
@@ -187,6 +189,8 @@ def fit(
             and the optimizer stay in float32.
         momentum: Adam's first decay rate, held at this value; None moves it with the learning
             rate. Adversarial training wants little of it (Radford et al. 2016).
+        cuda_graph: a GPU records a step once and replays it, see `graphs.recorded`. The random
+            numbers and the arithmetic are the same; only who asks for them is not.
         callbacks: see the run go by.
         history: of an earlier run, to go on with. It is filled in place: what it holds is there
             also when the run ends in an error.
@@ -216,6 +220,7 @@ def fit(
     check_is("momentum", momentum, (int, float, NoneType), "a number or None")
     if momentum is not None and not 0 <= momentum < 1:
         raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
+    check_is("cuda_graph", cuda_graph, bool)
     if not any(weights.requires_grad for weights in model.parameters()):
         raise ValueError(f"model must have weights to train, got a {type(model).__name__} without")
     team = crew()
@@ -224,6 +229,11 @@ def fit(
             f"batch_size must be a multiple of the {team.size} processes, got {batch_size}"
         )
     device = next(model.parameters()).device
+    if cuda_graph and (device.type != "cuda" or team.size > 1):
+        raise ValueError(
+            f"cuda_graph must be False but for one process on a GPU, got {cuda_graph} for "
+            f"{team.size} on {device}"
+        )
     train = train.take(len(train) - len(train) % team.size).to(device)
     order = noise = torch.Generator(device).manual_seed(seed)
     step: nn.Module = Terms(model, objective)
@@ -245,25 +255,35 @@ def fit(
         "epochs": epochs, "batch_size": batch_size, "max_learning_rate": max_learning_rate,
         "seed": seed, "precision": precision, "momentum": momentum, "examples": len(train),
     }  # fmt: skip
+
+    def gradients(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """Leave the gradients of the mean loss in the weights; return the sum of each term."""
+        x = prepare(images, noise)
+        with autocast:
+            terms = step(x, labels, noise)
+        optimizer.zero_grad()
+        terms["loss"].mean().backward()
+        return {name: values.detach().sum() for name, values in terms.items()}
+
     with held_back() as let_interrupts_through:
         history = _begin(history or History(), settings, parts)
         for callback in callbacks:
             callback.on_start(epochs, steps_per_epoch)
         model.train()
         try:
+            work: Work = gradients
+            if cuda_graph:
+                first = train.take(batch_size)
+                work = recorded(gradients, first.images, first.labels, parts)
             for epoch in range(len(history.epochs), epochs):
                 start = time.perf_counter()
                 sums: dict[str, Tensor] = {}
                 for images, labels in batches(train, batch_size, order):
-                    x, y = prepare(team.share(images), noise), team.share(labels)
-                    with autocast:
-                        terms = step(x, y, noise)
-                    optimizer.zero_grad()
-                    terms["loss"].mean().backward()
+                    terms = work(team.share(images), team.share(labels))
                     optimizer.step()
                     scheduler.step()
-                    for name, values in terms.items():  # summed on the device, read once an epoch
-                        sums[name] = sums.get(name, 0) + values.detach().sum()
+                    for name, value in terms.items():  # summed on the device, read once an epoch
+                        sums[name] = sums.get(name, 0) + value
                     for callback in callbacks:
                         callback.on_step()
                     let_interrupts_through()

@@ -89,7 +89,7 @@ def test_importing_the_package_brings_in_no_heavy_guest() -> None:
 
 ROOMS = [
     "checks", "files", "data", "masks", "models", "objectives", "distributed", "interrupts",
-    "snapshots", "training", "checkpoints", "evaluation", "plotting", "widgets", "export",
+    "snapshots", "graphs", "training", "checkpoints", "evaluation", "plotting", "widgets", "export",
     "cli",
 ]  # fmt: skip
 

@@ -35,7 +35,7 @@ HOME = "docs/site/index.html"
 PLAYGROUND = "playground/index.html"  # `make site` puts it there, after the pages
 ORIGIN = "git@github.com:someone/series.git"
 PHONE = {"width": 390, "height": 844}
-INNER = {"checks", "files", "interrupts", "snapshots"}  # nothing that a notebook calls
+INNER = {"checks", "files", "graphs", "interrupts", "snapshots"}  # nothing that a notebook calls
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 

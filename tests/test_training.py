@@ -333,6 +333,8 @@ def test_an_error_comes_through_after_the_callbacks_have_ended() -> None:
         ("momentum", -0.1, ValueError),
         ("momentum", float("nan"), ValueError),
         ("momentum", "0.5", TypeError),
+        ("cuda_graph", 1, TypeError),
+        ("cuda_graph", True, ValueError),  # on a CPU
         ("prepare", None, TypeError),
         ("history", {}, TypeError),
         ("callbacks", ["bar"], TypeError),
