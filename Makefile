@@ -104,6 +104,7 @@ bench: $(INSTALLED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.epoch $(ARGS)
 	$(BIN)/python -m benchmarks.peers $(ARGS)
+	$(BIN)/python -m benchmarks.switches
 	$(BIN)/python -m benchmarks.growth
 	$(BIN)/python -m benchmarks.import_time
 	$(BIN)/python -m benchmarks.widgets
