@@ -449,6 +449,10 @@ def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
             ["train", "vae", "--out", "OUT", "--max-learning-rate", "-1"],
             "max_learning_rate must be .* got -1",
         ),
+        (
+            ["train", "vae", "--out", "OUT", "--cuda-graph", "--device", "cpu"],
+            "cuda_graph must be False but for one process on a GPU, got True for 1 on cpu",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

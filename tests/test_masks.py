@@ -143,6 +143,15 @@ def test_what_is_no_mask_is_refused(mask: Tensor, message: str) -> None:
         masks.hide(torch.zeros(2, 28, 28), mask)
 
 
+def test_what_is_taken_on_trust_is_the_range_alone() -> None:
+    bright = torch.full((1, 28, 28), 2.0)
+    assert masks.hide(bright, masks.centre(), validate_args=False)[0, 0, 0, 0] == 2
+    with pytest.raises(ValueError, match=r"^x must be .* in \[0, 1\], got values from 2 to 2"):
+        masks.hide(bright, masks.centre())
+    with pytest.raises(ValueError, match=r"^x must be .* of shape \(B, 28, 28\)"):
+        masks.hide(bright[0], masks.centre(), validate_args=False)
+
+
 def test_a_list_is_no_mask() -> None:
     with pytest.raises(TypeError, match="mask must be a tensor of zeros and ones"):
         masks.check_mask("mask", [[0, 1]])  # type: ignore[arg-type]
