@@ -203,6 +203,7 @@ def inpainting(mask: MaskSource) -> Callable[..., dict[str, Tensor]]:
     def terms(
         model: ConditionalVAE, x: Tensor, labels: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
+        check_unit_images("x", x, values=False)
         given = hide(x, mask(len(x), generator), validate_args=False)
         return negative_elbo(model, x, given, generator)
 

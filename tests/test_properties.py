@@ -1024,7 +1024,7 @@ FROM_MASK = Kind(
 entry(objectives.inpainting, {"mask": FROM_MASK}, lambda result, given: callable(result))
 entry(
     objectives.inpainting,
-    {"model": thing(*FILLERS, also=(None, *GANS, JUDGE)), "x": SEEN, "generator": DRAWER},
+    {"model": thing(*FILLERS, also=(None, *GANS, JUDGE)), "x": TRUSTED, "generator": DRAWER},
     terms,
     lambda model, x, generator: objectives.inpainting(masks.mixed)(
         model, x, torch.arange(4), generator

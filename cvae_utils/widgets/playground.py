@@ -30,7 +30,7 @@ NOTES = {
         "02_label_cvae",
     ),
     "Style": (
-        "At the left three digits that people wrote, behind each all ten labels with its code. "
+        "At the left three digits that people wrote, behind each all the labels with its code. "
         "Slant, weight and width travel from label to label, though nobody ever wrote these rows.",
         "03_conv_cvae",
     ),
