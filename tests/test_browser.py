@@ -7,6 +7,7 @@ import io
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -189,8 +190,9 @@ def digits_read(picture: bytes) -> list[int]:
 
 
 def until(page: Page, found: Callable[[], bool], what: Callable[[], str]) -> None:
-    """Wait up to ten seconds for something to come true."""
-    for _ in range(100):
+    """Wait up to a minute for something to come true: a machine may be busy."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         if found():
             return
         page.wait_for_timeout(100)
@@ -392,10 +394,10 @@ def test_the_app_of_a_lesson_follows_its_sliders(lessons: Page, number: int) -> 
 
 def agreed(page: Page, app: Locator) -> bytes:
     """Wait until page, controls and kernel agree on the trial app, bit for bit; return the PNG."""
-    wanted = b""
+    wanted, seen = b"", ""
 
     def found() -> bool:
-        nonlocal wanted
+        nonlocal wanted, seen
         values = "[c.value for c in (app.digit, app.seed, *app.shifts.values())]"
         handles = app.locator(".noUi-handle").all()
         digit, *shifts = (float(h.get_attribute("aria-valuenow") or "nan") for h in handles)
@@ -404,11 +406,11 @@ def agreed(page: Page, app: Locator) -> bytes:
         wanted = base64.b64decode(
             ask(page, "__import__('base64').b64encode(app.render()).decode()")
         )
-        return [digit, seed, *shifts] == pytest.approx(told) and np.array_equal(
-            rgb(shown(app)), rgb(wanted)
-        )
+        same = np.array_equal(rgb(shown(app)), rgb(wanted))
+        seen = f"page {[digit, seed, *shifts]}, kernel {told}, the picture is the kernel's: {same}"
+        return same and [digit, seed, *shifts] == pytest.approx(told)
 
-    until(page, found, lambda: "page and kernel do not agree")
+    until(page, found, lambda: f"page and kernel do not agree: {seen}")
     assert ask(page, "app.message.value") == ""
     return wanted
 
