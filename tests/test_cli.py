@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,26 @@ from cvae_utils.models import CGAN, MODELS, Classifier, InpaintingCVAE, LabelCVA
 
 SMALL = ["--epochs", "1", "--width", "16", "--batch-size", "200", "--device", "cpu"]
 Captured = pytest.CaptureFixture[str]
+Few = Callable[..., data.Dataset]
 
 
 @pytest.fixture(scope="module")
 def dataset() -> data.Dataset:
     return data.load()  # as the command line does, so that both have the same digits
+
+
+@pytest.fixture
+def few(dataset: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Few:
+    """Make the command line load so many digits and no more."""
+
+    def load(train: int, test: int) -> data.Dataset:
+        less = dataclasses.replace(
+            dataset, train=dataset.train.take(train), test=dataset.test.take(test)
+        )
+        monkeypatch.setattr(data, "load", lambda name: less)
+        return less
+
+    return load
 
 
 @pytest.fixture(scope="module")
@@ -127,18 +142,12 @@ def test_train_takes_a_classifier_too_and_the_defaults_of_its_model(tmp_path: Pa
     assert 0 <= provenance.metrics["accuracy"] <= 1
 
 
-def test_train_and_evaluate_an_inpainting_model(
-    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, dataset: data.Dataset
-) -> None:
-    # A few hundred test digits will do: each of them is filled a hundred times.
-    few_digits = dataclasses.replace(
-        dataset, train=dataset.train.take(10_000), test=dataset.test.take(500)
-    )
-    monkeypatch.setattr(data, "load", lambda name: few_digits)
+def test_train_and_evaluate_an_inpainting_model(tmp_path: Path, capsys: Captured, few: Few) -> None:
+    few(train=10_000, test=500)  # each of the latter is filled a hundred times
     path = tmp_path / "hole.safetensors"
     small = ["--epochs", "1", "--width", "2", "--hidden", "4", "--latent-dim", "2"]
-    few = ["--device", "cpu", "--importance-samples", "2"]
-    words = ["train", "inpainting_cvae", "--out", str(path), *few, *small]
+    quick = ["--device", "cpu", "--importance-samples", "2"]
+    words = ["train", "inpainting_cvae", "--out", str(path), *quick, *small]
     assert main([*words, "--mask", "quadrants-3", "--precision", "bfloat16"]) == 0
     model, provenance = checkpoints.load(path)
     assert isinstance(model, InpaintingCVAE)
@@ -149,7 +158,7 @@ def test_train_and_evaluate_an_inpainting_model(
     elbo, nll = (provenance.metrics[part.format("quadrants-3")] for part in parts[:2])
     assert 0 < nll < elbo < 196 * math.log(2)  # better than a coin, and the ELBO is the looser
     capsys.readouterr()
-    assert main(["evaluate", str(path), "--json", *few]) == 0
+    assert main(["evaluate", str(path), "--json", *quick]) == 0
     (figures,) = json.loads(capsys.readouterr().out)["figures"].values()
     again = {name: figures.pop(name) for name in provenance.metrics}
     assert again == pytest.approx(provenance.metrics, abs=1e-3)
@@ -160,10 +169,9 @@ def test_train_and_evaluate_an_inpainting_model(
 
 
 def test_train_and_evaluate_a_cgan(
-    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, dataset: data.Dataset
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, few: Few
 ) -> None:
-    few = dataclasses.replace(dataset, train=dataset.train.take(4000), test=dataset.test.take(1000))
-    monkeypatch.setattr(data, "load", lambda name: few)
+    few(train=4000, test=1000)
     monkeypatch.setattr("cvae_utils.evaluation.report.PER_LABEL", 100)
     path = tmp_path / "cgan.safetensors"
     words = ["train", "cgan", "--out", str(path), "--epochs", "1", "--batch-size", "500"]
@@ -184,11 +192,10 @@ def test_train_and_evaluate_a_cgan(
 
 
 def test_evaluate_all_writes_the_comparison_as_csv_and_markdown(
-    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, dataset: data.Dataset
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, few: Few
 ) -> None:
     monkeypatch.setattr(evaluation.report, "COMPARED", {"vae": "VAE", "cgan": "conditional GAN"})
-    few = dataclasses.replace(dataset, test=dataset.test.take(2000))
-    monkeypatch.setattr(data, "load", lambda name: few)
+    dataset = few(train=60_000, test=2000)
     monkeypatch.setattr(evaluation.report, "PER_LABEL", 200)
     words = ["evaluate", "--all", "--importance-samples", "2", "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "new")]) == 0
@@ -256,30 +263,21 @@ def test_half_rounds_the_weights_and_halves_the_file(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_line_trains_as_the_library_does(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    dataset: data.Dataset,
-    name: str,
-    config: dict[str, int],
-    prepare: training.Preparation,
+    tmp_path: Path, few: Few, name: str, config: dict[str, int], prepare: training.Preparation
 ) -> None:
     """The same seed and preparation give the same weights, so no part of the call is lost."""
-    few_digits = dataclasses.replace(
-        dataset, train=dataset.train.take(8000), test=dataset.test.take(100)
-    )
-    monkeypatch.setattr(data, "load", lambda name: few_digits)
+    train = few(train=8000, test=100).train
     path = tmp_path / "model.safetensors"
     options = [f"--{key.replace('_', '-')}={value}" for key, value in config.items()]
-    few = ["--batch-size", "1000", "--epochs", "1", "--device", "cpu", "--seed", "3"]
-    few += ["--importance-samples", "1"]
-    assert main(["train", name, "--out", str(path), *options, *few]) == 0
+    quick = ["--batch-size", "1000", "--epochs", "1", "--device", "cpu", "--seed", "3"]
+    quick += ["--importance-samples", "1"]
+    assert main(["train", name, "--out", str(path), *options, *quick]) == 0
     torch.manual_seed(3)
     model = build(name, **config)
     objective: Any = {
         "classifier": objectives.cross_entropy,
         "inpainting_cvae": objectives.inpainting(masks.SOURCES["centre"]),
     }.get(name, objectives.negative_elbo)
-    train = few_digits.train
     training.fit(model, objective, train, epochs=1, batch_size=1000, seed=3, prepare=prepare)
     trained, _ = checkpoints.load(path)
     for key, weights in model.state_dict().items():

@@ -104,6 +104,14 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(evaluation.nearest(*images).position, near.position)
 
 
+def test_the_nearest_is_nearer_than_all_others_however_dark_they_are(digits: data.Split) -> None:
+    some, others = data.to_unit(digits.images).split([20, 80])
+    distances = (some[:, None] - others).flatten(2).norm(dim=2)  # (20, 80)
+    found = evaluation.nearest(some, others)
+    assert torch.equal(found.position, distances.argmin(1))
+    torch.testing.assert_close(found.distance, distances.amin(1))
+
+
 def test_the_nearest_image_is_found_with_its_distance() -> None:
     images = torch.rand(40, 28, 28, generator=torch.Generator().manual_seed(0))
     changed = images[[31, 4]].clone()
