@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
+from benchmarks.machine import machine
 from cvae_utils import data, models, objectives, training
 
 
@@ -100,8 +100,7 @@ def main() -> None:
     if options.one:
         print(json.dumps(asdict(here(Setting(**options.one), options.rounds))))
         return
-    print(f"one epoch of the MLP CVAE; {options.rounds} rounds; torch {torch.__version__}, "
-          f"{torch.get_num_threads()} threads, {platform.machine()}")  # fmt: skip
+    print(f"one epoch of the MLP CVAE; {options.rounds} rounds; {machine()}")
     measured: dict[str, list[Point]] = {}
     for name, values in VARIED.items():
         measured[name] = []

@@ -2,8 +2,9 @@
 
     python -m benchmarks.switches [--models label_cvae cgan] [--rounds 3] [--device auto]
 
-Two epochs each, in float32 and in bfloat16, on a GPU also with a CUDA graph: the seconds are those
-of the second, when everything is warm and recorded. The runs take turns, and medians are compared.
+Two epochs each, in float32 and, where there are instructions for it, in bfloat16, on a GPU also
+with a CUDA graph: the seconds are those of the second, when everything is warm and recorded. The
+runs take turns, and medians are compared.
 Beside an autoencoder's seconds stands the -ELBO on the test digits: with a switch and without they
 should agree within 0.3 nats.
 """
@@ -11,12 +12,12 @@ should agree within 0.3 nats.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 from typing import Any
 
 import torch
 
+from benchmarks.machine import machine
 from cvae_utils import data, evaluation, models, objectives, training
 
 MODELS: dict[str, tuple[Any, dict[str, Any]]] = {  # its objective, and what else `fit` is told
@@ -38,13 +39,12 @@ def main() -> None:
     options = parser.parse_args()
     device, mnist = training.pick_device(options.device), data.load()
     switches: dict[str, dict[str, Any]] = {
-        name: {"precision": name} for name in training.PRECISIONS
+        name: {"precision": name} for name in training.fast_precisions(device)
     }
     if device.type == "cuda":
         switches |= {f"{n}, CUDA graph": s | {"cuda_graph": True} for n, s in switches.items()}
-    processor = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
     print(f"the second epoch of {len(mnist.train):,} digits, {options.rounds} rounds; "
-          f"torch {torch.__version__}, {processor}, {torch.get_num_threads()} threads")  # fmt: skip
+          f"{machine(device)}")  # fmt: skip
     for name in options.models:
         objective, settings = MODELS[name]
         times: dict[str, list[float]] = {switch: [] for switch in switches}

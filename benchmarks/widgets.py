@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
 import statistics
 import time
@@ -20,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import ipywidgets
-import torch
 from playwright.sync_api import sync_playwright
 
+from benchmarks.machine import machine
 from cvae_utils import checkpoints, data, widgets
 from tests.browser import CHROMIUM, jupyter_lab, open_notebook, run_all_cells
 
@@ -122,7 +121,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--presses", type=int, default=100)
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}")
+    print(machine())
     in_the_kernel(options.rounds, options.updates)
     if CHROMIUM:
         in_the_browser(CHROMIUM, options.presses)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import NoneType
@@ -38,6 +39,17 @@ Objective = Callable[[Model, Tensor, Tensor, torch.Generator], dict[str, Tensor]
 Preparation = Callable[[Tensor, torch.Generator], Tensor]
 
 PRECISIONS = ("float32", "bfloat16")
+
+
+def fast_precisions(device: torch.device) -> tuple[str, ...]:
+    """Return the precisions that the device has instructions for.
+
+    An x86-64 processor that ends at AVX2 has none for bfloat16: torch then computes in software.
+    """
+    check_is("device", device, torch.device)
+    if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        return ("float32",)
+    return PRECISIONS
 
 
 @dataclass
@@ -185,8 +197,9 @@ def fit(
         seed: decides the order of the examples, the binarization and the noise.
         prepare: makes floating-point images of a uint8 batch.
         precision: `"bfloat16"` multiplies matrices and convolves in 16 bits (Kalamkar et al.
-            2019), which is faster where the processor has instructions for it; weights, losses
-            and the optimizer stay in float32.
+            2019), which is faster where the processor has instructions for it, and many times
+            slower where it has none: then a warning says so. Weights, losses and the optimizer
+            stay in float32.
         momentum: Adam's first decay rate, held at this value; None moves it with the learning
             rate. Adversarial training wants little of it (Radford et al. 2016).
         cuda_graph: a GPU records a step once and replays it, see `graphs.recorded`. The random
@@ -229,6 +242,12 @@ def fit(
             f"batch_size must be a multiple of the {team.size} processes, got {batch_size}"
         )
     device = next(model.parameters()).device
+    if precision not in fast_precisions(device):
+        warnings.warn(
+            f"precision={precision!r} takes many times as long as 'float32' on this processor, "
+            "which has no instructions for it",
+            stacklevel=2,
+        )
     if cuda_graph and (device.type != "cuda" or team.size > 1):
         raise ValueError(
             f"cuda_graph must be False but for one process on a GPU, got {cuda_graph} for "

@@ -141,6 +141,22 @@ def test_sixteen_bits_learn_the_same_and_leave_32_behind(digits: data.Split) -> 
     assert model.sample(torch.arange(10)).dtype == torch.float32
 
 
+def test_a_processor_without_16_bit_instructions_is_warned_of_the_wait(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    capability = "torch.backends.cpu.get_cpu_capability"
+    for instructions, fast in (("AVX512", ("float32", "bfloat16")), ("AVX2", ("float32",))):
+        monkeypatch.setattr(capability, lambda name=instructions: name)
+        assert training.fast_precisions(torch.device("cpu")) == fast
+        for precision in training.PRECISIONS:
+            recwarn.clear()
+            fit_ten(epochs=1, precision=precision)
+            said = [str(warning.message) for warning in recwarn if "precision" in str(warning)]
+            assert len(said) == (precision not in fast)
+            assert all("'bfloat16' takes many times as long as 'float32'" in text for text in said)
+    assert training.fast_precisions(torch.device("cuda")) == training.PRECISIONS
+
+
 def test_the_learning_rate_rises_to_its_maximum_and_falls_to_nearly_nothing() -> None:
     # Under a constant gradient of 1, Adam moves the weight by about the learning rate.
     weights = [0.0]
