@@ -20,6 +20,10 @@ INSTALLED := $(VENV)/.installed
 # The venv's own kernel comes before one of the same name in the user's home.
 export JUPYTER_PREFER_ENV_PATH := 1
 
+# Python keeps what it has compiled, also where an image or a shell tells it not to: every notebook
+# and command is a process of its own, and each would compile PyTorch anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: lab test run page site refresh results reliability series launch oldest audit lint bench lock clean
 
 lab: $(INSTALLED)
