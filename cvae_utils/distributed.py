@@ -60,13 +60,22 @@ def joined(device: str = "auto") -> Iterator[Crew]:
     Args:
         device: `"cpu"` to talk through gloo on any machine; otherwise, where there are GPUs, each
             process takes one of its own and they talk through NCCL.
+
+    Raises:
+        ValueError: fewer GPUs than processes.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Crew()
         return
     on_gpus = device != "cpu" and torch.cuda.is_available()
     if on_gpus:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        mine, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if mine >= count:
+            raise ValueError(
+                f"device must be 'cpu' where there are fewer GPUs than processes, got {device!r} "
+                f"for process {mine + 1} and {count} GPU(s)"
+            )
+        torch.cuda.set_device(mine)
     dist.init_process_group("nccl" if on_gpus else "gloo")
     try:
         yield crew()

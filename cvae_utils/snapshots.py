@@ -57,7 +57,8 @@ class Parts:
         """Put everything back to where it was.
 
         Raises:
-            ValueError: the snapshot is of another model; nothing has changed then.
+            ValueError: the snapshot is of another model, or of a run on another kind of device;
+                nothing has changed then.
         """
         found, wanted = _below("model", snapshot.tensors), self.model.state_dict()
         for name in sorted(found.keys() | wanted.keys()):
@@ -66,6 +67,12 @@ class Parts:
                 raise ValueError(
                     f"history must be of this model: {name} has shape {shapes[0]} there, "
                     f"{shapes[1]} was wanted"
+                )
+        for name, generator in self.generators.items():
+            if snapshot.tensors[f"generator.{name}"].shape != generator.get_state().shape:
+                raise ValueError(
+                    "history must be of a run on the same kind of device, whose random numbers "
+                    f"it goes on with, got one of another kind for {generator.device.type!r}"
                 )
         self.model.load_state_dict(found)
         weights = [w for group in self.optimizer.param_groups for w in group["params"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 import sys
 import time
 import warnings
@@ -39,15 +40,18 @@ Objective = Callable[[Model, Tensor, Tensor, torch.Generator], dict[str, Tensor]
 Preparation = Callable[[Tensor, torch.Generator], Tensor]
 
 PRECISIONS = ("float32", "bfloat16")
+SOFTWARE = ("DEFAULT", "AVX2")  # what torch calls x86-64 processors without AVX-512
 
 
 def fast_precisions(device: torch.device) -> tuple[str, ...]:
-    """Return the precisions that the device has instructions for.
+    """Return the precisions that are worth asking this device for.
 
-    An x86-64 processor that ends at AVX2 has none for bfloat16: torch then computes in software.
+    On an x86-64 processor without AVX-512 torch multiplies bfloat16 in software, many times slower
+    than float32. No other device is known to be such a one.
     """
     check_is("device", device, torch.device)
-    if device.type == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    if device.type == "cpu" and x86 and torch.backends.cpu.get_cpu_capability() in SOFTWARE:
         return ("float32",)
     return PRECISIONS
 
@@ -80,7 +84,7 @@ class TrainingError(RuntimeError):
     """A run cannot go on as it was told to; the message says why, and what to change.
 
     Attributes:
-        history: what was reached; `fit` goes on from it.
+        history: what was reached; `fit` goes on from it, with the settings that it was told.
     """
 
     def __init__(self, message: str, history: History) -> None:
@@ -92,7 +96,7 @@ class Callback:
     """Sees the run go by; each method may be left out."""
 
     def on_start(self, epochs: int, steps_per_epoch: int) -> None:
-        """Called once, before the first step."""
+        """Called once, before the first step, with the number of epochs that are to come."""
 
     def on_step(self) -> None:
         """Called after every step of the optimizer."""
@@ -151,12 +155,20 @@ class ProgressBar(Callback):
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; `"auto"` is the GPU if there is one, else the CPU."""
+    """Return the device of that name; `"auto"` is the GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: no device has that name, or this PyTorch cannot use it.
+    """
     if name == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
         return torch.device("cuda", torch.cuda.current_device())
-    return torch.device(name)
+    try:
+        return torch.empty(0, device=name).device
+    # What torch says where it was built without such devices, or where the machine has none.
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise ValueError(f"device must be one to compute on, got {name!r}: {error}") from error
 
 
 def fit(
@@ -287,7 +299,7 @@ def fit(
     with held_back() as let_interrupts_through:
         history = _begin(history or History(), settings, parts)
         for callback in callbacks:
-            callback.on_start(epochs, steps_per_epoch)
+            callback.on_start(epochs - len(history.epochs), steps_per_epoch)
         model.train()
         try:
             work: Work = gradients
@@ -321,7 +333,7 @@ def fit(
             if not _out_of_memory(error):
                 raise
             message = f"a step of batch_size={batch_size} does not fit into the memory: lower it"
-            raise TrainingError(f"{message} ({error})", history) from error
+            raise TrainingError(f"{message}, with a new history ({error})", history) from error
         finally:
             model.eval()
             for callback in callbacks:
@@ -356,7 +368,7 @@ def _check_finite(row: dict[str, float], parts: Parts, history: History) -> None
     raise TrainingError(
         f"epoch {done + 1} of {history.planned} diverged: a loss or a weight became infinite or "
         f"NaN. The model is back where it was after epoch {done}; lower max_learning_rate, it was "
-        f"{rate:g}",
+        f"{rate:g}, and begin anew: a history goes on with the settings that it has",
         history,
     )
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
 from cvae_utils import checkpoints, data, masks, objectives
-from cvae_utils.distributed import Crew, crew
+from cvae_utils.distributed import Crew, crew, joined
 from cvae_utils.models import CGAN, InpaintingCVAE, LabelCVAE
 from cvae_utils.training import History, fit
 
@@ -161,3 +161,13 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatc
     split = data.Split(torch.zeros(8, 28, 28, dtype=torch.uint8), torch.zeros(8).long())
     with pytest.raises(ValueError, match="batch_size must be a multiple of the 3 processes, got 8"):
         fit(LabelCVAE(2, 4), objectives.negative_elbo, split, epochs=1, batch_size=8)
+
+
+def test_more_processes_than_gpus_are_told_to_take_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    refused = r"^device must be 'cpu' where .*, got 'auto' for process 2 and 1 GPU\(s\)$"
+    with pytest.raises(ValueError, match=refused), joined("auto"):
+        pass

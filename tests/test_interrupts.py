@@ -407,7 +407,8 @@ def test_a_killed_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([*words, str(out), *size]) == 1  # not by accident, over the unfinished one
     assert "--resume, or delete it" in capsys.readouterr().err
     assert main([*words, str(out), *size, "--resume", "--max-learning-rate", "1"]) == 1
-    assert "max_learning_rate must be 0.002 as in the history" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"{run} is an unfinished run with max_learning_rate 0.002, 1.0 was wanted" in said
     assert main([*words, str(out), *size, "--resume", "--latent-dim", "3"]) == 1
     assert (
         "config is {'latent_dim': 2, 'width': 8, 'num_classes': 10} there"
@@ -567,6 +568,23 @@ def test_a_run_goes_on_only_as_it_began(digits: data.Split, name: str) -> None:
             train(model, digits, history=history, **{name: OTHERS[name]})
     assert torch.equal(weights(model), before)
     assert history.interrupted
+
+
+def test_a_run_of_another_kind_of_device_is_refused_whole(digits: data.Split) -> None:
+    """A GPU's generator has a state of 16 bytes, a CPU's one of thousands."""
+    model = tiny()
+    history = train(model, digits, callbacks=[StopAt("epoch", 1)])
+    before = weights(model)
+    assert history.snapshot
+    for name in [name for name in history.snapshot.tensors if name.startswith("generator.")]:
+        history.snapshot.tensors[name] = torch.zeros(16, dtype=torch.uint8)
+    with torch.no_grad():
+        next(model.parameters()).add_(1)
+    changed = weights(model)
+    with pytest.raises(ValueError, match=r"^history must be of a run on the same kind of device"):
+        train(model, digits, history=history)
+    assert torch.equal(weights(model), changed)
+    assert not torch.equal(changed, before)
 
 
 def test_a_file_of_another_run_is_refused_with_what_differs(

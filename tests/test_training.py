@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -142,16 +143,23 @@ def test_sixteen_bits_learn_the_same_and_leave_32_behind(digits: data.Split) -> 
 
 
 def test_a_processor_without_16_bit_instructions_is_warned_of_the_wait(
-    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     capability = "torch.backends.cpu.get_cpu_capability"
-    for instructions, fast in (("AVX512", ("float32", "bfloat16")), ("AVX2", ("float32",))):
+    for instructions, machine, fast in (
+        ("AVX512", "x86_64", ("float32", "bfloat16")),
+        ("AVX2", "x86_64", ("float32",)),
+        ("DEFAULT", "AMD64", ("float32",)),
+        ("DEFAULT", "arm64", ("float32", "bfloat16")),
+    ):
         monkeypatch.setattr(capability, lambda name=instructions: name)
+        monkeypatch.setattr("platform.machine", lambda name=machine: name)
         assert training.fast_precisions(torch.device("cpu")) == fast
         for precision in training.PRECISIONS:
-            recwarn.clear()
-            fit_ten(epochs=1, precision=precision)
-            said = [str(warning.message) for warning in recwarn if "precision" in str(warning)]
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                fit_ten(epochs=1, precision=precision)
+            said = [str(warning.message) for warning in caught if "precision" in str(warning)]
             assert len(said) == (precision not in fast)
             assert all("'bfloat16' takes many times as long as 'float32'" in text for text in said)
     assert training.fast_precisions(torch.device("cuda")) == training.PRECISIONS
@@ -393,10 +401,28 @@ def test_what_cannot_be_trained_is_named(
         fit(model, objective, split or ten_images(), epochs=1, batch_size=4)
 
 
+def test_the_bar_of_a_run_that_goes_on_counts_what_is_left(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stopped = Diary(fail_at=4)  # in the second epoch: each has three steps
+    _, history = fit_ten([stopped], epochs=3)
+    assert stopped.entries[0] == ("start", 3, 3)
+    capsys.readouterr()
+    diary = Diary()
+    fit_ten([diary, training.ProgressBar()], epochs=3, history=history)
+    assert diary.entries[0] == ("start", 2, 3)
+    last = capsys.readouterr().out.split("\r")[-1]
+    assert last.startswith("100%")
+    assert "epoch 3/3" in last
+
+
 def test_devices_go_by_name_and_auto_takes_a_gpu_where_there_is_one() -> None:
     assert training.pick_device("cpu") == torch.device("cpu")
-    assert training.pick_device("cuda:1") == torch.device("cuda:1")
+    if torch.cuda.device_count() < 2:
+        with pytest.raises(ValueError, match=r"device must be one to compute on, got 'cuda:1': "):
+            training.pick_device("cuda:1")
     wanted = "cuda" if torch.cuda.is_available() else "cpu"
     assert training.pick_device().type == wanted
-    with pytest.raises(RuntimeError, match="abacus"):
-        training.pick_device("abacus")
+    for name in ("abacus", "xpu", "hpu"):  # no name at all, and two that few machines have
+        with pytest.raises(ValueError, match=f"device must be one to compute on, got '{name}': "):
+            training.pick_device(name)

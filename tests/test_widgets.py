@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -18,11 +19,15 @@ from cvae_utils.plotting import tile
 from cvae_utils.widgets import (
     STILL,
     DigitExplorer,
+    DuelState,
     ExplorerState,
     HoleExplorer,
     HoleState,
+    MorphState,
+    duel,
     explore,
     fill,
+    morph,
     png,
 )
 
@@ -64,6 +69,20 @@ def test_another_digit_keeps_the_codes(echo: ConditionalVAE) -> None:
     three, eight = (explore(echo, ExplorerState(digit, 5)) for digit in (3, 8))
     assert torch.equal(codes(three), codes(eight))
     assert (labels(three), labels(eight)) == ([3] * 20, [8] * 20)
+
+
+def test_a_model_in_training_is_drawn_at_rest_and_left_as_it_was() -> None:
+    torch.manual_seed(0)
+    gan = CGAN(latent_dim=2, width=4, hidden=8)
+    state, before = ExplorerState(3, 5), {k: v.clone() for k, v in gan.state_dict().items()}
+    pictures = {"explore": explore(gan, state), "duel": duel([gan], DuelState(3, 5)),
+                "morph": morph(gan, MorphState(3, 8, 5))}  # fmt: skip
+    assert gan.training
+    assert all(torch.equal(value, before[name]) for name, value in gan.state_dict().items())
+    gan.eval()
+    assert torch.equal(pictures["explore"], explore(gan, state))
+    assert torch.equal(pictures["duel"], duel([gan], DuelState(3, 5)))
+    assert torch.equal(pictures["morph"], morph(gan, MorphState(3, 8, 5)))
 
 
 def test_a_conditional_gan_is_explored_like_an_autoencoder() -> None:
@@ -362,3 +381,33 @@ def test_the_hole_app_refuses_a_wrong_start(inpainting: InpaintingCVAE) -> None:
         HoleExplorer(inpainting, random_images(2) * 255)
     with pytest.raises(ValueError, match="got 9"):
         HoleExplorer(inpainting, random_images(2), dimensions=(9,))
+
+
+# ---------------------------------------------------------------- two threads
+
+
+class Slow(DigitExplorer):
+    """Reads the state early and draws late, on one of two threads."""
+
+    def wait_for(self, thread: threading.Thread) -> None:
+        self.thread, self.begun, self.go_on = thread, threading.Event(), threading.Event()
+
+    def draw(self) -> Tensor:
+        images = super().draw()
+        if threading.current_thread() is getattr(self, "thread", None):
+            self.begun.set()
+            self.go_on.wait(1)
+        return images
+
+
+def test_a_picture_that_was_begun_earlier_is_not_shown_later(cvae: LabelCVAE) -> None:
+    """The front end sends events of different controls to different threads of the kernel."""
+    app = Slow(cvae)
+    other = threading.Thread(target=app.redraw)
+    app.wait_for(other)
+    other.start()
+    assert app.begun.wait(10)
+    app.digit.value = 7
+    app.go_on.set()
+    other.join()
+    assert app.picture.value == app.render()

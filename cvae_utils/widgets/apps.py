@@ -252,6 +252,7 @@ class DrawingExplorer(Explorer):
         self.image.observe(self._clear, names="value")  # before the frame's own observer redraws
         super().__init__([self.image, self.tool, self.again], beside=self.canvas)
         self.again.on_click(self._start_over)
+        self.canvas.on_client_ready(self._show_anew)
         self.canvas.on_mouse_down(self.begin)
         self.canvas.on_mouse_move(self.move)
         self.canvas.on_mouse_up(self.end)
@@ -274,44 +275,63 @@ class DrawingExplorer(Explorer):
 
     def redraw(self, _: object = None) -> None:
         """Show the page, and what the model makes of it."""
-        super().redraw()
-        self._show_page()
-        self._filled_at = time.monotonic()
+        with self.turn:
+            super().redraw()
+            self._show_page()
+            self._filled_at = time.monotonic()
 
     def begin(self, x: float, y: float) -> None:
         """Begin a stroke at a point of the canvas, in screen pixels."""
-        self._drawing = True
-        self.strokes.append(Stroke(self.tool.value, (self._point(x, y),)))
-        self.redraw()
+        # A comm's events come on the thread that last wrote to it. Those of the other controls
+        # write back, those of a canvas do not: left on a thread of their own, strokes that wait
+        # there would land on a page that was chosen after them.
+        self.canvas.send({})
+        with self.turn:
+            self._drawing = True
+            self.strokes.append(Stroke(self.tool.value, (self._point(x, y),)))
+            self.redraw()
 
     def move(self, x: float, y: float) -> None:
         """Lead the stroke on, if one has begun."""
-        if not self._drawing:
-            return
-        tool, points = self.strokes.pop()
-        self.strokes.append(Stroke(tool, (*points, self._point(x, y))))
-        if time.monotonic() - self._filled_at > self.PAUSE:
-            self.redraw()
-        else:
-            self._show_page()
+        with self.turn:
+            if not self._drawing:
+                return
+            tool, points = self.strokes.pop()
+            self.strokes.append(Stroke(tool, (*points, self._point(x, y))))
+            if time.monotonic() - self._filled_at > self.PAUSE:
+                self.redraw()
+            else:
+                self._show_page()
 
     def end(self, *_: Any) -> None:
         """End the stroke: what is shown now belongs to all of it."""
-        if self._drawing:
-            self._drawing = False
-            self.redraw()
+        with self.turn:
+            if self._drawing:
+                self._drawing = False
+                self.redraw()
 
     def _point(self, x: float, y: float) -> tuple[float, float]:
         # Pixel 0 reaches from 0 to SIDE on the screen, its centre lies in between.
         return round(y / self.SIDE - 0.5, 1), round(x / self.SIDE - 0.5, 1)
 
     def _clear(self, _: object = None) -> None:
-        self.strokes.clear()
-        self._drawing = False  # a stroke that is being drawn goes with the others
+        with self.turn:
+            self.strokes.clear()
+            self._drawing = False  # a stroke that is being drawn goes with the others
 
     def _start_over(self, _: ipywidgets.Button) -> None:
         self._clear()
         self.redraw()
+
+    def _show_anew(self) -> None:
+        """Show the page to a browser that has just come: it begins with an empty canvas.
+
+        It knows of no canvas at all, so that commands must name theirs again. ipycanvas names it
+        when the canvas is another one than that of the last command.
+        """
+        with self.turn:
+            self.canvas._canvas_manager._current_canvas = None
+            self._show_page()
 
     def _show_page(self) -> None:
         with self.errors_shown():

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import html
 import io
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -107,8 +108,10 @@ class Explorer(ipywidgets.VBox):
     """Controls over a picture that follows them; a subclass says which, and draws it.
 
     A redraw is a function of `state` and nothing else: one decoding, one PNG, handed to an image
-    that is never cleared, so that nothing flickers. Events that come faster than redraws are
-    merged by the front end, which sends the next position when the last one has been drawn.
+    that is never cleared, so that nothing flickers. Events of one control that come faster than
+    redraws are merged by the front end, which sends the next position when the last one has been
+    drawn. Events of several controls may come at once, on different threads of the kernel
+    (JupyterLab handles comms in subshells): they take turns.
 
     Args:
         choices: the controls of the first row, beside the seed and the buttons.
@@ -149,6 +152,8 @@ class Explorer(ipywidgets.VBox):
             )
             for dimension in dimensions
         }
+        # Or a thread that read the state early could show its picture late, and for good.
+        self.turn = threading.RLock()
         # Its own size on every screen that is wide enough, and never out of proportion.
         fixed = ipywidgets.Layout(align_self="flex-start", flex="0 1 auto", max_width="100%")
         self.picture = ipywidgets.Image(value=self.render(), format="png", layout=fixed)
@@ -186,7 +191,7 @@ class Explorer(ipywidgets.VBox):
 
     def redraw(self, _: object = None) -> None:
         """Show the picture of the state, or what went wrong on the way to it."""
-        with self.errors_shown():
+        with self.turn, self.errors_shown():
             self.picture.value = self.render()
             self.message.value = ""
 

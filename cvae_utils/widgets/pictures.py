@@ -6,6 +6,7 @@ noise is drawn on the CPU, from the seed in the state.
 
 from __future__ import annotations
 
+import copy
 import functools
 import io
 import json
@@ -213,7 +214,7 @@ def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) 
     check_model("model", model, ConditionalGenerator)
     check_is("state", state, ExplorerState)
     check_digit(state.digit, num_classes=model.num_classes)
-    device = next(model.parameters()).device
+    model, device = _at_rest(model), next(model.parameters()).device
     z = shifted_noise(model.latent_dim, count, state.seed, state.shifts).to(device)
     return model.generate(z, torch.full((count,), state.digit, device=device))
 
@@ -287,7 +288,7 @@ def morph(
     check_digit(state.last, "last", model.num_classes)
     check_at_least("columns", columns, 2)
     check_at_least("rows", rows, 2)
-    anchor = next(model.parameters())
+    model, anchor = _at_rest(model), next(model.parameters())
     labels = torch.tensor([state.first, state.last], device=anchor.device)
     first, last = one_hot_labels(labels, model.num_classes, anchor.dtype)  # (C,) each
     share = torch.linspace(0, 1, columns, device=anchor.device)[:, None]
@@ -318,7 +319,7 @@ def duel(models: Sequence[ConditionalGenerator], state: DuelState, count: int = 
     check_positive("temperature", state.temperature)
     check_at_least("the number of models", len(models), 1)
     drawn = []
-    for model in models:
+    for model in map(_at_rest, models):
         device = next(model.parameters()).device
         eps = shifted_noise(model.latent_dim, count, state.seed, {}).to(device)
         labels = torch.full((count,), state.digit, device=device)
@@ -431,6 +432,15 @@ def check_strokes(strokes: Sequence[Stroke]) -> None:
         check_is("strokes", stroke.points, tuple, wanted)
         for point in stroke.points:
             check_is("strokes", point, tuple, wanted)
+
+
+def _at_rest(model: ConditionalGenerator) -> ConditionalGenerator:
+    """Return the model, or a copy of it while it trains.
+
+    In training batch normalization goes by the batch at hand and moves its running means: the same
+    state would be drawn in another way each time, and looking would change the model.
+    """
+    return copy.deepcopy(model).eval() if model.training else model
 
 
 @functools.lru_cache(maxsize=512)
