@@ -131,6 +131,20 @@ def ask(page: Page, expression: str) -> Any:
 
 
 def tell(page: Page, code: str) -> None:
+    """Let the notebook's kernel run some lines, and wait until it has.
+
+    The events of widgets go to another thread of the kernel: they do not wait for its cells.
+    """
+    page.evaluate(
+        """async code => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            await kernel.requestExecute({code}).done;
+        }""",
+        code,
+    )
+
+
+def begin(page: Page, code: str) -> None:
     """Let the notebook's kernel run some lines, and do not wait for it."""
     page.evaluate(
         """code => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel

@@ -24,6 +24,7 @@ from cvae_utils.widgets.explorer import LOST
 from tests.browser import (
     CHROMIUM,
     ask,
+    begin,
     command,
     jupyter_lab,
     open_notebook,
@@ -485,7 +486,7 @@ def test_kernel_and_mouse_at_once_end_in_one_state(
     trial: Page, record_property: Callable[[str, object], None]
 ) -> None:
     app = trial.locator(".trial")
-    tell(trial, "for i in range(100): app.seed.value = i; app.digit.value = i % 10")
+    begin(trial, "for i in range(100): app.seed.value = i; app.digit.value = i % 10")
     drag(trial, app.locator(".noUi-target").last, [0.2, 0.8, 0.5, 0.9] * 25)
     for _ in range(10):
         app.get_by_role("button", name="Resample").click()
@@ -514,6 +515,49 @@ def test_nonsense_for_a_seed_is_brought_within_limits(
     app.get_by_role("button", name="Resample").click()
     agreed(trial, app)
     record_property("cases", len(given))
+
+
+def painted(canvas: Locator) -> list[int]:
+    """Count the pixels of a canvas that are painted, and the black ones among them."""
+    counts: list[int] = canvas.evaluate(
+        """canvas => {
+            const {data} = canvas.getContext('2d')
+                .getImageData(0, 0, canvas.width, canvas.height);
+            let [some, black] = [0, 0];
+            for (let i = 0; i < data.length; i += 4) {
+                some += data[i + 3] > 0;
+                black += data[i + 3] > 0 && data[i] + data[i + 1] + data[i + 2] < 30;
+            }
+            return [some, black];
+        }"""
+    )
+    return counts
+
+
+def test_a_page_that_comes_later_shows_the_drawing_and_goes_on(
+    lab: tuple[str, Browser], trial: Page
+) -> None:
+    """The kernel keeps what controls stand at; what is on a canvas only its app knows."""
+    address, browser = lab
+    command(trial, "docmanager:save")
+    trial.wait_for_function("() => !window.jupyterapp.shell.currentWidget.context.model.dirty")
+    page = browser.new_page(viewport={"width": 1200, "height": 1100})
+    open_notebook(page, address, "trial.ipynb")  # in the same kernel
+    app = tab(page, "Draw")
+    canvas = app.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    until(page, lambda: painted(canvas) == [280 * 280, 0], lambda: f"painted: {painted(canvas)}")
+    before, box = shown(app), canvas.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 140, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 140, box["y"] + 150, steps=12)
+    page.mouse.up()
+    until(page, lambda: painted(canvas)[1] > 20 * 100, lambda: f"painted: {painted(canvas)}")
+    changed(page, app, before)
+    app.get_by_role("button", name="Start over").click()
+    back(page, app, before)
+    page.close()
 
 
 # ---------------------------------------------------------------- errors

@@ -407,7 +407,7 @@ def test_a_picture_that_was_begun_earlier_is_not_shown_later(cvae: LabelCVAE) ->
     app.wait_for(other)
     other.start()
     assert app.begun.wait(10)
-    app.digit.value = 7
+    app.digit.value = 3
     app.go_on.set()
     other.join()
     assert app.picture.value == app.render()
