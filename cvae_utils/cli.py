@@ -198,9 +198,10 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
         "processes": team.size,
     }
     own = _own_settings(model, options)
-    about = own | {"model": model.name, "config": model.config, "data": dataset.fingerprint}
+    about = {"model": model.name, "config": model.config, "data": dataset.fingerprint}
+    about |= chosen | own
     run = options.out.with_name(f"{options.out.name}.run")
-    history = _begun(run, about, chosen, team, options.resume)
+    history = _begun(run, about, team, options.resume)
     callbacks: list[training.Callback] = [training.ProgressBar()] if team.leads else []
     if team.size == 1:
         callbacks.append(checkpoints.RunFile(run, about))
@@ -256,7 +257,7 @@ def _own_settings(model: Model, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _begun(
-    run: Path, about: dict[str, Any], chosen: dict[str, Any], team: distributed.Crew, resume: bool
+    run: Path, about: dict[str, Any], team: distributed.Crew, resume: bool
 ) -> training.History:
     """Return the history to go on with, which is a new one unless a run was left unfinished."""
     if team.size > 1:  # each process has random numbers of its own, and only one writes
@@ -270,12 +271,6 @@ def _begun(
             f"{run} holds an unfinished run: go on with it by --resume, or delete it to begin anew"
         )
     history = checkpoints.load_run(run, about)
-    for name in sorted(history.settings.keys() & chosen.keys()):
-        if history.settings[name] != chosen[name]:
-            raise ValueError(
-                f"{run} is an unfinished run with {name} {history.settings[name]!r}, "
-                f"{chosen[name]!r} was wanted: go on with the same, or delete it"
-            )
     print(f"going on after epoch {len(history.epochs)} of {history.planned}")
     return history
 
@@ -317,8 +312,8 @@ def prepare(dataset: str, *names: str, effort: float = EFFORT) -> None:
         effort: the share of MNIST's epochs, above 0 and at most 1; one epoch is the least.
 
     Raises:
-        CheckpointError: a name that no shipped weights have.
-        ValueError: an unfinished run that began with another effort.
+        CheckpointError: a name that no shipped weights have, or an unfinished run that began with
+            another effort.
         KeyboardInterrupt: it was stopped; the next call goes on from there.
     """
     check_choice("dataset", dataset, data.NAMES)

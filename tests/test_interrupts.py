@@ -408,7 +408,7 @@ def test_a_killed_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "--resume, or delete it" in capsys.readouterr().err
     assert main([*words, str(out), *size, "--resume", "--max-learning-rate", "1"]) == 1
     said = capsys.readouterr().err
-    assert f"{run} is an unfinished run with max_learning_rate 0.002, 1.0 was wanted" in said
+    assert f"{run} is the unfinished run of something else: max_learning_rate is 0.002" in said
     assert main([*words, str(out), *size, "--resume", "--latent-dim", "3"]) == 1
     assert (
         "config is {'latent_dim': 2, 'width': 8, 'num_classes': 10} there"
