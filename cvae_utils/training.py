@@ -246,7 +246,8 @@ def fit(
     if momentum is not None and not 0 <= momentum < 1:
         raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
     check_is("cuda_graph", cuda_graph, bool)
-    if not any(weights.requires_grad for weights in model.parameters()):
+    learned = [weights for weights in model.parameters() if weights.requires_grad]
+    if not learned:
         raise ValueError(f"model must have weights to train, got a {type(model).__name__} without")
     team = crew()
     if batch_size % team.size:
@@ -293,7 +294,8 @@ def fit(
         with autocast:
             terms = step(x, labels, noise)
         optimizer.zero_grad()
-        terms["loss"].mean().backward()
+        # Named: an objective may need the slope at its images, which is not wanted here again.
+        terms["loss"].mean().backward(inputs=learned)
         return {name: values.detach().sum() for name, values in terms.items()}
 
     with held_back() as let_interrupts_through:
