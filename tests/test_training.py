@@ -249,6 +249,22 @@ def test_images_are_binarized_anew_in_every_epoch_unless_told_otherwise() -> Non
 # ---------------------------------------------------------------- callbacks
 
 
+def test_a_step_computes_no_gradient_of_the_images() -> None:
+    """An objective may have asked for one, as a penalty on slopes does; the step needs none."""
+    leaves = []
+
+    def steep(
+        model: OneWeight, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        leaves.append(x.detach().requires_grad_())
+        return {"loss": (model.weight * leaves[-1].square()).sum((1, 2))}
+
+    model = OneWeight()
+    fit(model, steep, ten_images(), epochs=1, batch_size=4, prepare=grey)
+    assert [leaf.grad for leaf in leaves] == [None] * 3
+    assert model.weight.grad is not None
+
+
 def test_callbacks_see_every_step_and_epoch_in_order() -> None:
     first, second = Diary(), Diary()
     fit_ten([first, second])
