@@ -246,9 +246,6 @@ def test_images_are_binarized_anew_in_every_epoch_unless_told_otherwise() -> Non
     assert not torch.equal(*seen)
 
 
-# ---------------------------------------------------------------- callbacks
-
-
 def test_a_step_computes_no_gradient_of_the_images() -> None:
     """An objective may have asked for one, as a penalty on slopes does; the step needs none."""
     leaves = []
@@ -263,6 +260,9 @@ def test_a_step_computes_no_gradient_of_the_images() -> None:
     fit(model, steep, ten_images(), epochs=1, batch_size=4, prepare=grey)
     assert [leaf.grad for leaf in leaves] == [None] * 3
     assert model.weight.grad is not None
+
+
+# ---------------------------------------------------------------- callbacks
 
 
 def test_callbacks_see_every_step_and_epoch_in_order() -> None:
