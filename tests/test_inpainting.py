@@ -228,21 +228,6 @@ def test_hole_scores_are_those_of_a_filling_that_is_known(digits: data.Split) ->
     assert steady.read_original == evaluation.accuracy(judge, digits)
 
 
-def test_a_plain_network_is_asked_once_and_scored_for_any_number(digits: data.Split) -> None:
-    plain, asked = InpaintingCVAE(latent_dim=0, width=2, hidden=2), []
-    plain.generation_net.register_forward_hook(lambda _, given, __: asked.append(len(given[1])))
-    mask, some = masks.centre(10), digits.take(30)
-    scores = evaluation.hole_scores(plain, Classifier(width=2), some, mask, (1, 10, 100))
-    assert sum(asked) == 2 * len(some)  # at the mean of its prior, and for its completions
-    with torch.no_grad():
-        hidden = data.to_unit(some.images)[:, ~mask]
-        filled = plain.sample(masks.hide(data.to_unit(some.images), mask))[:, ~mask]
-    wanted = (filled - hidden).square().sum(1).mean().item()
-    assert scores.squared_error == {count: pytest.approx(wanted) for count in (1, 10, 100)}
-    assert scores.spread == 0
-    assert scores.read_sampled == scores.read_mean
-
-
 class InkReader(Classifier):
     """Reads an image as 1 where the middle is darker than 0.2, else as 0."""
 

@@ -69,8 +69,7 @@ def hole_scores(
     if not hidden.any():
         raise ValueError("mask must hide a pixel at least, got one that hides none")
     model.eval()
-    device = device_of(model)
-    most = max(completions) if model.latent_dim else 1  # a plain network has one answer
+    device, most = device_of(model), max(completions)
     noise = noise_source(device, seed)
     hidden = hidden.to(device)
     x = to_unit(split.images)
