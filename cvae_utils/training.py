@@ -102,7 +102,10 @@ class Callback:
         """Called after every step of the optimizer."""
 
     def on_epoch(self, history: History) -> None:
-        """Called after every epoch, its row being the last of `history.epochs`."""
+        """Called after every epoch, its row being the last of `history.epochs`.
+
+        The moment to measure the model: it goes on in training mode, whatever it was left in.
+        """
 
     def on_end(self, history: History) -> None:
         """Called once, also after an interrupt."""
@@ -165,10 +168,13 @@ def pick_device(name: str = "auto") -> torch.device:
             return torch.device("cpu")
         return torch.device("cuda", torch.cuda.current_device())
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
     # What torch says where it was built without such devices, or where the machine has none.
     except (RuntimeError, AssertionError, ImportError) as error:
         raise ValueError(f"device must be one to compute on, got {name!r}: {error}") from error
+    if device.type == "meta":
+        raise ValueError(f"device must be one to compute on, got {name!r}: it holds no values")
+    return device
 
 
 def fit(
@@ -267,6 +273,7 @@ def fit(
             f"{team.size} on {device}"
         )
     train = train.take(len(train) - len(train) % team.size).to(device)
+    _check_last_batch(model, len(train), batch_size, team.size)
     order = noise = torch.Generator(device).manual_seed(seed)
     step: nn.Module = Terms(model, objective)
     if team.size > 1:  # all go through the data in one order, each draws noise of its own
@@ -326,6 +333,8 @@ def fit(
                 history.snapshot = parts.take(epoch + 1)
                 for callback in callbacks:
                     callback.on_epoch(history)
+                model.train()  # a callback that measured it has put it to rest
+                let_interrupts_through()
         except KeyboardInterrupt:
             history.interrupted = True
             if team.leads:
@@ -357,6 +366,16 @@ def _begin(history: History, settings: dict[str, Any], parts: Parts) -> History:
     del history.epochs[history.snapshot.epoch :]  # an interrupt may fall between row and snapshot
     history.planned, history.interrupted = settings["epochs"], False
     return history
+
+
+def _check_last_batch(model: nn.Module, count: int, batch_size: int, processes: int) -> None:
+    """Raise if batch normalization would have to take the spread of one single example."""
+    last = (count % batch_size or batch_size) // processes
+    if last == 1 and any(isinstance(layer, nn.BatchNorm1d) for layer in model.modules()):
+        raise ValueError(
+            f"batch_size must leave two or more of {count} examples to each process in the last "
+            f"batch, since a {type(model).__name__} normalizes over the batch, got {batch_size}"
+        )
 
 
 def _check_finite(row: dict[str, float], parts: Parts, history: History) -> None:

@@ -264,6 +264,19 @@ def test_an_interrupt_after_the_last_step_is_not_lost(
     assert len(history.epochs) == 3
 
 
+def test_an_interrupt_in_the_bookkeeping_of_the_last_epoch_keeps_the_history(
+    digits: data.Split,
+) -> None:
+    class Late(Callback):
+        def on_epoch(self, history: History) -> None:
+            if len(history.epochs) == history.planned:
+                signal.raise_signal(signal.SIGINT)
+
+    history = train(tiny(), digits, callbacks=[Late()])
+    assert history.interrupted
+    assert len(history.epochs) == 3
+
+
 @pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.Handlers.SIG_DFL])
 def test_a_program_that_treats_interrupts_itself_is_left_alone(
     digits: data.Split, handler: signal.Handlers

@@ -15,6 +15,7 @@ import fnmatch
 import functools
 import importlib
 import inspect
+import io
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -30,6 +31,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor, nn
 
 from cvae_utils import checks, data, evaluation, masks, models, objectives, plotting
@@ -1660,6 +1663,16 @@ entry(
     variant="state",
 )
 PAGE |= {"seed": SEED}
+
+
+def with_settings(text: str) -> bytes:
+    """Return a PNG that carries this text where an app's picture carries its state."""
+    notes, file = PngInfo(), io.BytesIO()
+    notes.add_text("settings", text)
+    Image.new("L", (1, 1)).save(file, "PNG", pnginfo=notes)
+    return file.getvalue()
+
+
 entry(
     pictures.fill_page,
     {"model": FILLS, "images": UNIT, "count": EVEN} | PAGE,
@@ -1667,15 +1680,54 @@ entry(
     with_state(pictures.DrawingState, pictures.fill_page, *PAGE),
     sizes=(4,),
 )
-SETTINGS = Kind(
-    constant(None, {}, {"digit": 3}),
-    refused(3, "a", [1], {"a": torch.zeros(1)}, {"a": object()}, {(1, 2): 3}),
+TENSOR_SHIFTS: Any = {0: torch.zeros(1)}
+STATES = (
+    pictures.ExplorerState(7, 3, {0: 1.5, 11: -0.1}),
+    pictures.StyleState(2, 10**9),
+    pictures.MorphState(0, 9, 4),
+    pictures.DuelState(4, 1, 0.3),
+    pictures.HoleState(1, -3, 20, 7, 2, {1: 2.0}),
+    pictures.DrawingState(None, (pictures.Stroke("ink", ((0.5, 1.0), (2.0, -3.25))),), 6),
+    pictures.DrawingState(3),
 )
 entry(
     pictures.png,
-    {"images": UNIT, "columns": whole(1, 4), "zoom": whole(1, 3), "settings": SETTINGS},
-    lambda result, given: result.startswith(b"\x89PNG"),
+    {
+        "images": UNIT,
+        "columns": whole(1, 4),
+        "zoom": whole(1, 3),
+        "state": Kind(
+            constant(None, *STATES),
+            refused(3, "a", {"digit": 3}, pictures.ExplorerState(shifts=TENSOR_SHIFTS)),
+        ),
+    },
+    lambda result, given: (
+        result.startswith(b"\x89PNG")
+        and (given["state"] is None or pictures.saved_state(result) == given["state"])
+    ),
 )
+A_PICTURE = pictures.png(torch.zeros(1, 28, 28), 1, state=STATES[0])
+entry(
+    pictures.saved_state,
+    {
+        "picture": Kind(
+            constant(A_PICTURE),
+            refused(
+                None, 3, io.BytesIO(A_PICTURE), b"", b"\x89PNG", A_PICTURE[:60],
+                pictures.png(torch.zeros(1, 28, 28), 1),
+                A_PICTURE.replace(b"settings", b"sittings"),
+                *(with_settings(text) for text in (
+                    "", "3", "[]", "{}", '{"state": "Split"}', '{"state": "ExplorerState", "a": 1}',
+                    '{"state": "ExplorerState", "shifts": [1]}',
+                    '{"state": "ExplorerState", "shifts": {"a": 1}}',
+                    '{"state": "DrawingState", "strokes": 3}',
+                    '{"state": "DrawingState", "strokes": [["ink", [[1]]]]}',
+                )),
+            ),
+        )
+    },
+    lambda result, given: result == STATES[0],
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------- the tests

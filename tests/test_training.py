@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cvae_utils import data, objectives, training
-from cvae_utils.models import Classifier, LabelCVAE
+from cvae_utils import data, evaluation, objectives, training
+from cvae_utils.models import CGAN, Classifier, LabelCVAE
 from cvae_utils.training import Callback, History, fit
 
 
@@ -297,6 +297,22 @@ def test_the_model_is_in_training_mode_while_it_trains_and_not_after() -> None:
     assert not model.training
 
 
+def test_a_callback_that_measures_the_model_does_not_change_the_run(digits: data.Split) -> None:
+    class Measure(Callback):
+        def on_epoch(self, history: History) -> None:
+            evaluation.accuracy(model, digits)
+            assert not model.training
+
+    weights = []
+    for callbacks in ([], [Measure()]):
+        torch.manual_seed(0)
+        model = Classifier(width=1)
+        fit(model, objectives.cross_entropy, digits, epochs=3, batch_size=40, callbacks=callbacks)
+        weights.append(model.state_dict())  # the running means of batch normalization with them
+    for name, alone in weights[0].items():
+        assert torch.equal(alone, weights[1][name]), name
+
+
 def test_the_progress_bar_counts_steps_and_shows_the_means(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -417,6 +433,18 @@ def test_what_cannot_be_trained_is_named(
         fit(model, objective, split or ten_images(), epochs=1, batch_size=4)
 
 
+@pytest.mark.parametrize(("batch_size", "count"), [(4, 9), (1, 9), (9, 9), (4, 10)])
+def test_a_game_needs_two_examples_in_every_batch(batch_size: int, count: int) -> None:
+    split, model = ten_images().take(count), CGAN(latent_dim=2, width=4, hidden=8)
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": batch_size, "prepare": data.grey}
+    if count % batch_size != 1 and batch_size != 1:
+        assert len(fit(model, objectives.adversarial(), split, **settings).epochs) == 1
+        return
+    message = f"^batch_size must leave two or more of {count} examples .* CGAN .*got {batch_size}$"
+    with pytest.raises(ValueError, match=message):
+        fit(model, objectives.adversarial(), split, **settings)
+
+
 def test_the_bar_of_a_run_that_goes_on_counts_what_is_left(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -439,6 +467,7 @@ def test_devices_go_by_name_and_auto_takes_a_gpu_where_there_is_one() -> None:
             training.pick_device("cuda:1")
     wanted = "cuda" if torch.cuda.is_available() else "cpu"
     assert training.pick_device().type == wanted
-    for name in ("abacus", "xpu", "hpu"):  # no name at all, and two that few machines have
+    # No name at all, two that few machines have, and one that computes nothing.
+    for name in ("abacus", "xpu", "hpu", "meta"):
         with pytest.raises(ValueError, match=f"device must be one to compute on, got '{name}': "):
             training.pick_device(name)

@@ -25,6 +25,7 @@ from cvae_utils.widgets.pictures import (
     page,
     png,
     restyle,
+    saved_state,
 )
 from cvae_utils.widgets.playground import Playground
 
@@ -53,4 +54,5 @@ __all__ = [
     "page",
     "png",
     "restyle",
+    "saved_state",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import dataclasses
 import html
 import io
 import threading
@@ -20,7 +19,7 @@ from torch import Tensor
 from cvae_utils.checks import NUM_CLASSES, check_classes
 from cvae_utils.data import DIGITS
 from cvae_utils.files import write_whole
-from cvae_utils.widgets.pictures import png
+from cvae_utils.widgets.pictures import State, png
 
 STILL = "A still picture. Run this notebook, and controls appear that move it."
 LOST = "The kernel was restarted or has died: run this cell again."
@@ -176,8 +175,8 @@ class Explorer(ipywidgets.VBox):
         self.add_class(self.NAME)
 
     @property
-    def state(self) -> Any:
-        """The state that the controls stand for, a dataclass."""
+    def state(self) -> State:
+        """The state that the controls stand for."""
         raise NotImplementedError
 
     def draw(self) -> Tensor:
@@ -185,9 +184,8 @@ class Explorer(ipywidgets.VBox):
         raise NotImplementedError
 
     def render(self) -> bytes:
-        """Return the picture of the state as a PNG that carries its settings."""
-        settings = {"app": self.NAME} | dataclasses.asdict(self.state)
-        return png(self.draw(), self.COLUMNS, self.ZOOM, settings)
+        """Return the picture of the state as a PNG that carries it, see `saved_state`."""
+        return png(self.draw(), self.COLUMNS, self.ZOOM, self.state)
 
     def redraw(self, _: object = None) -> None:
         """Show the picture of the state, or what went wrong on the way to it."""

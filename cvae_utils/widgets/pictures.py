@@ -11,8 +11,10 @@ import functools
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import NoneType
+from typing import NamedTuple, get_args
 
 import torch
 from PIL import Image
@@ -154,6 +156,9 @@ class DrawingState:
     image: int | None = None
     strokes: tuple[Stroke, ...] = ()
     seed: int = 0
+
+
+State = ExplorerState | StyleState | MorphState | DuelState | HoleState | DrawingState
 
 
 def check_digit(digit: int, name: str = "digit", num_classes: int = NUM_CLASSES) -> None:
@@ -493,38 +498,65 @@ def fill_page(
     return two_rows((), complete(model, image, mask, state.seed, {}, count).cpu())
 
 
-def _json(settings: Mapping[str, Any]) -> str:
-    check_is("settings", settings, Mapping)
-    try:
-        return json.dumps(settings)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"settings must be what JSON can hold: {error}") from error
-
-
-def png(
-    images: Tensor, columns: int, zoom: int = 2, settings: Mapping[str, Any] | None = None
-) -> bytes:
+def png(images: Tensor, columns: int, zoom: int = 2, state: State | None = None) -> bytes:
     """Encode images (N, 28, 28) in [0, 1] as one PNG, `columns` to a row, dark on light.
 
     Args:
         images: in reading order.
         columns: images in a row.
         zoom: screen pixels per pixel.
-        settings: what the picture shows; kept inside the file as JSON, in its text `settings`.
+        state: what the images were drawn from; it is kept inside the file, as JSON in its text
+            `settings`, and `saved_state` reads it.
 
     Raises:
-        TypeError: settings that JSON cannot hold.
+        TypeError: a state that holds something else than numbers and words.
         ValueError: images of another shape or range, columns or zoom below 1.
     """
     check_at_least("zoom", zoom, 1)
+    check_is("state", state, (*get_args(State), NoneType), "a state of an app, or None")
     grey = (tile(images, columns, gap=4) * 255).round().byte()
     picture = Image.fromarray(grey.numpy())
     notes = PngInfo()
-    if settings is not None:
-        notes.add_text("settings", _json(settings))
+    if state is not None:
+        try:
+            settings = json.dumps({"state": type(state).__name__} | asdict(state))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"state must hold what JSON can hold: {error}") from error
+        notes.add_text("settings", settings)
     buffer = io.BytesIO()
     # Smooth zoom, light compression: the picture is sent over loopback, and speed is what is felt.
     picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.BICUBIC).save(
         buffer, "PNG", compress_level=1, pnginfo=notes
     )
     return buffer.getvalue()
+
+
+def saved_state(picture: Path | str | bytes | memoryview) -> State:
+    """Return the state that a saved picture was drawn from.
+
+    Args:
+        picture: the file that an app or `png` wrote, or what is in it (`app.picture.value`).
+
+    Raises:
+        OSError: no such file.
+        ValueError: a file without a state.
+    """
+    check_is("picture", picture, (Path, str, bytes, memoryview), "a file or its bytes")
+    content = Path(picture).read_bytes() if isinstance(picture, (Path, str)) else picture
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            fields = json.loads(opened.info["settings"])
+        kind = {state.__name__: state for state in get_args(State)}[fields.pop("state")]
+        # JSON's keys are text, and its sequences are lists.
+        if "shifts" in fields:
+            fields["shifts"] = {int(key): shift for key, shift in fields["shifts"].items()}
+        if "strokes" in fields:
+            fields["strokes"] = tuple(
+                Stroke(tool, tuple((row, column) for row, column in points))
+                for tool, points in fields["strokes"]
+            )
+        state: State = kind(**fields)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError("picture must be a PNG that holds the state of an app, got one "
+                         f"without ({type(error).__name__}: {error})") from error  # fmt: skip
+    return state
