@@ -18,6 +18,7 @@ from cvae_utils.checks import (
     check_choice,
     check_number,
     check_positive,
+    check_seed,
 )
 from cvae_utils.models import GAN, MODELS, Classifier, InpaintingCVAE, Model, build
 from cvae_utils.models.label_cvae import LABEL_IN
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-IMPORTANCE_SAMPLES = "codes per image for the negative log-likelihood; 500 take minutes, 0 none"
+IMPORTANCE_SAMPLES = (
+    "codes per image for the negative log-likelihood; 500 take minutes, 0 is none, or 100 for "
+    "inpainting_cvae"
+)
 JUDGE = "classifier of the same data that reads samples"
 OTHERS = tuple(name for name in data.NAMES if name != checkpoints.SHIPPED)
 EFFORT = 0.1  # of the epochs: minutes in place of an hour, and good enough to look at
@@ -138,7 +142,9 @@ def parser() -> argparse.ArgumentParser:
         "--importance-samples", type=int, metavar="K", default=argparse.SUPPRESS,
         help=f"{IMPORTANCE_SAMPLES} (default: 20, and 100 for inpainting_cvae)",
     )  # fmt: skip
-    evaluate.add_argument("--json", action="store_true", help="print JSON in place of a table")
+    evaluate.add_argument(
+        "--json", action="store_true", help="print JSON in place of a table; not with --all"
+    )
     evaluate.add_argument(
         "--out", type=Path, default=Path("build"), metavar="FOLDER",
         help="where --all writes comparison.csv, comparison.md and holes.csv, holes.md",
@@ -168,6 +174,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     check_at_least("--importance-samples", options.importance_samples, 0)
+    check_seed("--seed", options.seed)
     if options.out.is_dir():
         raise ValueError(f"--out must be a file to write, got the folder {options.out}")
     device = training.pick_device(options.device)
@@ -218,11 +225,14 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     metrics = evaluation.measure(
         model, dataset.test, 0, options.importance_samples, options.mask, reference
     )
+    several = ["torchrun", f"--nproc-per-node={team.size}"]
+    started = several if team.size > 1 else ["python"]
+    # To go on or to have begun there gives the same weights.
+    words = [word for word in options.words if word != "--resume"]
     provenance = checkpoints.Provenance(
         model=model.name,
         config=model.config,
-        # To go on or to have begun there gives the same weights.
-        command=" ".join(["python -m cvae_utils", *(w for w in options.words if w != "--resume")]),
+        command=shlex.join([*started, "-m", "cvae_utils", *words]),
         training=chosen
         | {
             "epochs": len(history.epochs),  # fewer than asked for, after an interrupt
@@ -265,6 +275,8 @@ def _begun(
             raise ValueError(f"--resume must be left out with {team.size} processes")
         return training.History()
     if not run.is_file():
+        if resume:
+            print(f"{run}, an unfinished run, is not there: this one begins anew")
         return training.History()
     if not resume:
         raise ValueError(
@@ -324,7 +336,8 @@ def prepare(dataset: str, *names: str, effort: float = EFFORT) -> None:
     for name in dict.fromkeys(("classifier", *names)):  # a GAN's training ends before the judge
         _, shipped = checkpoints.load(name)
         out = checkpoints.folder(dataset) / f"{name}.safetensors"
-        if out.is_file() and not out.with_name(f"{out.name}.run").is_file():
+        unfinished = out.with_name(f"{out.name}.run").is_file()
+        if out.is_file() and not unfinished:
             continue
         words = shlex.split(shipped.command)[3:]  # after `python -m cvae_utils`
         most = shipped.training["epochs"]
@@ -338,7 +351,8 @@ def prepare(dataset: str, *names: str, effort: float = EFFORT) -> None:
                 del words[words.index(option) : words.index(option) + 2]
             words += [option, value]
         print(f"{dataset} has no {name} yet: it learns for {epochs} of MNIST's {most} epochs")
-        options = parser().parse_args([*words, "--resume"])
+        options = parser().parse_args(words)
+        options.resume = unfinished
         options.out, options.words = out, words
         if options.run(options) == INTERRUPTED:
             raise KeyboardInterrupt
@@ -377,6 +391,7 @@ def _class_names(provenance: checkpoints.Provenance, num_classes: int) -> list[s
 def _inpaint(options: argparse.Namespace) -> int:
     check_at_least("--digits", options.digits, 1)
     check_at_least("--completions", options.completions, 1)
+    check_seed("--seed", options.seed)
     model = checkpoints.load_inpainting(options.checkpoint, trained_on=options.data)
     test = data.load(options.data).test.take(options.digits)
     generator = torch.Generator().manual_seed(options.seed)
@@ -404,39 +419,36 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_at_least("--importance-samples", samples, 0)
     if not options.checkpoint and not options.all:
         raise ValueError("evaluate needs checkpoints, or --all")
+    if options.all and options.json:
+        raise ValueError("--json must be left out with --all, which writes CSV and Markdown")
     device = training.pick_device(options.device)
     dataset = data.load(options.data)
-    for name in evaluation.COMPARED if options.all else ():  # refused before minutes are spent
-        _, provenance = checkpoints.load(name, trained_on=dataset.name)
-        _warn_of_digits_seen(name, provenance, dataset)
+    # What is missing or damaged is refused before minutes are spent.
+    loaded = {
+        name: checkpoints.load(name, device, trained_on=dataset.name)
+        for name in (*options.checkpoint, *(evaluation.COMPARED if options.all else ()))
+    }
+    holes = evaluation.recorded_holes(dataset.name) if options.all else None
     judge = checkpoints.load_classifier(options.judge, device, dataset.name)
+    for name, (_, provenance) in loaded.items():
+        if caveat := provenance.caveat(dataset):  # what a reader of the figures must know
+            print(f"NOTE: these digits and {name}: {caveat}", file=sys.stderr)
     reference = evaluation.Reference(judge, dataset.train, dataset.test)
-    rows = {}
     if options.checkpoint:
+        rows = {}
         for name in options.checkpoint:
-            model, provenance = checkpoints.load(name, device, trained_on=dataset.name)
+            model, provenance = loaded[name]
             mask = str(provenance.training.get("mask", "centre"))
             rows[name] = evaluation.measure(
                 model, dataset.test, options.seed, samples, mask, reference
             )
-            _warn_of_digits_seen(name, provenance, dataset)
         _print(dataset, rows, as_json=options.json)
-    if options.all:
+    if holes is not None:
         compared = evaluation.compare(
             reference, dataset, options.seed, samples, device, progress=sys.stderr
         )
-        _write_tables(
-            options.out, {"comparison": compared, "holes": evaluation.recorded_holes(dataset.name)}
-        )
+        _write_tables(options.out, {"comparison": compared, "holes": holes})
     return 0
-
-
-def _warn_of_digits_seen(
-    name: str, provenance: checkpoints.Provenance, dataset: data.Dataset
-) -> None:
-    """Say on stderr what a reader of the figures must know."""
-    if caveat := provenance.caveat(dataset):
-        print(f"NOTE: these digits and {name}: {caveat}", file=sys.stderr)
 
 
 def _print(dataset: data.Dataset, rows: dict[str, dict[str, float]], as_json: bool) -> None:

@@ -11,6 +11,8 @@ import json
 import math
 import re
 import runpy
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,7 +59,7 @@ def few(dataset: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> Few:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
     """A checkpoint that the command line trained, its arguments, and what was printed."""
-    path = tmp_path_factory.mktemp("cli") / "new" / "tiny.safetensors"
+    path = tmp_path_factory.mktemp("cli") / "a new one" / "tiny.safetensors"
     arguments = ["train", "label_cvae", "--out", str(path), *SMALL]
     arguments += ["--latent-dim", "2", "--label-in", "generation", "--seed", "5"]
     arguments += ["--max-learning-rate", "1e-2", "--importance-samples", "4"]
@@ -100,7 +102,7 @@ def test_train_records_what_produced_the_weights(
 ) -> None:
     path, arguments, printed = trained
     _, provenance = checkpoints.load(path)
-    assert provenance.command == "python -m cvae_utils " + " ".join(arguments)
+    assert shlex.split(provenance.command) == ["python", "-m", "cvae_utils", *arguments]
     assert provenance.training["seed"] == 5
     assert provenance.training["epochs"] == 1
     assert provenance.training["batch_size"] == 200
@@ -124,8 +126,10 @@ def test_the_same_command_gives_the_same_weights(
     path, arguments, _ = trained
     again = tmp_path / "again.safetensors"
     torch.seed()  # a fresh process would start anywhere, too
-    with contextlib.redirect_stdout(io.StringIO()):
-        assert main([str(again) if word == str(path) else word for word in arguments]) == 0
+    words = [str(again) if word == str(path) else word for word in arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main([*words, "--resume"]) == 0  # there is nothing to go on with
+    assert f"{again}.run, an unfinished run, is not there" in printed.getvalue()
     first, second = (checkpoints.load_vae(file).state_dict() for file in (path, again))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
@@ -233,6 +237,35 @@ def test_evaluate_all_wants_weights_that_have_learned_the_data(
     assert main([*words, "--out", str(tmp_path / "tables")]) == 1
     said = capsys.readouterr().err
     assert re.search(r"no checkpoint .*kmnist.vae.*`python -m cvae_utils prepare kmnist`", said)
+    assert not (tmp_path / "tables").exists()
+
+
+def test_evaluate_all_without_codes_leaves_their_column_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: Few
+) -> None:
+    monkeypatch.setattr(evaluation.report, "COMPARED", {"vae": "VAE"})
+    monkeypatch.setattr(evaluation.report, "PER_LABEL", 20)
+    few(train=2000, test=500)
+    words = ["evaluate", "--all", "--importance-samples", "0", "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    with (tmp_path / "comparison.csv").open() as file:
+        (vae, *_) = csv.DictReader(file)
+    assert vae["nll"] == vae["nll_error"] == ""
+    assert float(vae["negative_elbo"]) > 0
+
+
+@pytest.mark.parametrize("missing", ["cgan", "inpainting_quadrants_3_plain"])
+def test_evaluate_finds_what_is_missing_before_it_measures(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(checkpoints.folder(), folder, ignore=shutil.ignore_patterns(f"{missing}.*"))
+    monkeypatch.setattr(checkpoints, "folder", lambda trained_on=None: folder)
+    for measures in ("measure", "compare"):
+        monkeypatch.setattr(evaluation, measures, lambda *_, **__: pytest.fail("too early"))
+    for words in (["--all", "--out", str(tmp_path / "tables")], ["vae", missing]):
+        assert main(["evaluate", *words, "--device", "cpu"]) == 1
+        assert f"no checkpoint {folder / missing}" in capsys.readouterr().err
     assert not (tmp_path / "tables").exists()
 
 
@@ -432,6 +465,12 @@ def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
         (
             ["train", "vae", "--out", "OUT", "--importance-samples", "-1"],
             "--importance-samples must be .* -1",
+        ),
+        (["evaluate", "--all", "--json"], "--json must be left out with --all"),
+        *(
+            ([*words, "--out", "OUT", "--seed", seed], f"--seed must be .* got {seed}")
+            for words in (["train", "vae"], ["inpaint", "inpainting_centre"])
+            for seed in ("-5", "99999999999999999999")
         ),
         (["train", "vae", "--out", "OUT", "--hidden", "8"], "vae does not take .*hidden"),
         (["train", "conv_cvae", "--out", "OUT", "--hidden", "0"], "hidden must be .* got 0"),

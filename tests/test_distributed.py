@@ -144,7 +144,7 @@ def test_torchrun_trains_and_only_the_first_process_writes(tmp_path: Path) -> No
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
-            "-m", "cvae_utils", *words,
+            f"--log-dir={tmp_path}", "-m", "cvae_utils", *words,
         ],
         env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": LOOPBACK},
         capture_output=True, text=True, timeout=120, check=False,
@@ -153,6 +153,7 @@ def test_torchrun_trains_and_only_the_first_process_writes(tmp_path: Path) -> No
     assert done.stdout.count("wrote") == 1
     _, provenance = checkpoints.load(path)
     assert provenance.training["processes"] == 2
+    assert provenance.command.startswith("torchrun --nproc-per-node=2 -m cvae_utils train vae ")
     assert provenance.metrics["negative_elbo"] < 784 * math.log(2)  # better than a coin
 
 

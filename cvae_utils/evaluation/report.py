@@ -63,8 +63,8 @@ def measure(
         model: any model of the series.
         test: uint8 images and labels.
         seed: of binarization, codes and samples.
-        importance_samples: codes per image for the negative log-likelihood; 0 leaves it out. None
-            is 20, and 100 for an inpainting model, whose only figure it is.
+        importance_samples: codes per image for the negative log-likelihood; 0 leaves it out, None
+            is 20. An inpainting model, which has little else to show, takes 100 for either.
         mask: what an inpainting model does not see; `"mixed"` measures all others.
         reference: without one, what needs a judge is left out.
 
@@ -235,7 +235,9 @@ def compare(
         some = first_of_each_label(split.labels, PER_LABEL, split.num_classes)
         scores = reference.scores(to_unit(split.images[some]), split.labels[some])
         rows[name] = sample_figures(scores)
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model").round(4)
+    compared = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model").round(4)
+    left_out = [name for name in SHOWN if name not in compared]  # without codes, say
+    return compared.reindex(columns=[*compared, *left_out])
 
 
 def models_in(compared: pd.DataFrame) -> list[str]:
