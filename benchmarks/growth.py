@@ -2,9 +2,9 @@
 
     python -m benchmarks.growth [--rounds 3] [--chart docs/growth.png]
 
-One thing is varied at a time, the others stay at 128 examples, 512 units and 12,800 digits. Each
-point is a process of its own, so that its peak memory is its own; it trains one epoch for warmth
-and then `--rounds` more, of which the median counts.
+One thing is varied at a time, the others stay at 128 examples, 512 units and 12,800 digits, or as
+many as there are. Each point is a process of its own, so that its peak memory is its own; it trains
+one epoch for warmth and then `--rounds` more, of which the median counts.
 """
 
 from __future__ import annotations
@@ -77,11 +77,12 @@ def elsewhere(setting: Setting, rounds: int) -> Point:
     return Point(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def chart(measured: dict[str, list[Point]], path: Path) -> None:
+def chart(measured: dict[str, dict[int, Point]], path: Path) -> None:
     """Draw the seconds, a panel for each thing that was varied."""
     figure, axes = plt.subplots(1, len(VARIED), figsize=(9, 2.6), sharey=True, layout="constrained")
-    for panel, (name, values) in zip(axes, VARIED.items(), strict=True):
-        panel.loglog(values, [point.seconds for point in measured[name]], "o-", color="#0072B2")
+    for panel, (name, points) in zip(axes, measured.items(), strict=True):
+        values = list(points)
+        panel.loglog(values, [points[value].seconds for value in values], "o-", color="#0072B2")
         panel.set(xlabel=LABELS[name], ylim=(0.1, 10))
         panel.set_xticks(values, [f"{value:,}" for value in values], rotation=30)
         panel.set_xticks([], minor=True)
@@ -100,13 +101,17 @@ def main() -> None:
     if options.one:
         print(json.dumps(asdict(here(Setting(**options.one), options.rounds))))
         return
-    print(f"one epoch of the MLP CVAE; {options.rounds} rounds; {machine()}")
-    measured: dict[str, list[Point]] = {}
+    mnist = data.load()
+    print(f"one epoch of the MLP CVAE; {options.rounds} rounds; {mnist}; {machine()}")
+    start = Setting(digits=min(Setting.digits, len(mnist.train)))
+    measured: dict[str, dict[int, Point]] = {}
     for name, values in VARIED.items():
-        measured[name] = []
+        measured[name] = {}
         for value in values:
-            point = elsewhere(replace(Setting(), **{name: value}), options.rounds)
-            measured[name].append(point)
+            if name == "digits" and value > len(mnist.train):
+                continue
+            point = elsewhere(replace(start, **{name: value}), options.rounds)
+            measured[name][value] = point
             print(f"{name:12} {value:7,} {point.seconds:7.2f} s {point.megabytes:7,.0f} MB peak")
     options.chart.parent.mkdir(parents=True, exist_ok=True)
     chart(measured, options.chart)

@@ -498,6 +498,8 @@ def test_the_settings_of_a_picture_bring_it_back(cvae: LabelCVAE) -> None:
 def test_the_playground_has_all_apps_and_links_to_notebooks_that_are_there(
     cvae: LabelCVAE, cgan: CGAN, inpainting: InpaintingCVAE, digits: data.Split
 ) -> None:
+    with pytest.raises(ValueError, match=r"^sliders must be .* got 0"):
+        Playground(cvae, cgan, inpainting, digits, sliders=0)
     playground = Playground(cvae, cgan, inpainting, digits, sliders=3)
     assert sorted(app.NAME for app in playground.apps) == sorted(
         f"{name}-explorer" for name in APPS

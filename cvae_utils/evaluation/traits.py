@@ -31,9 +31,9 @@ WORDS = {
 def traits(images: Tensor) -> dict[str, Tensor]:
     """Measure images (B, 28, 28) in [0, 1], each trait (B,).
 
-    The first three come from the second moments of the ink (as in the deslanting of LeCun et al.
-    1998), in pixels and pixels per row; `stroke` is twice the ink over its outline's length, which
-    for a long even stroke is its thickness in pixels.
+    `stroke` is twice the ink over its outline's length, which for a long even stroke is its
+    thickness in pixels. The others come from the second moments of the ink, in pixels, or in
+    columns per row (the slant, by which LeCun et al. 1998 deslanted digits).
 
     Raises:
         ValueError: images of another shape or range, or one without ink.

@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets
 
+from cvae_utils.checks import check_at_least
 from cvae_utils.data import DIGITS, Split, to_unit
 from cvae_utils.evaluation import kl_per_dimension, seems_to_change
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, InpaintingCVAE
@@ -83,6 +84,7 @@ class Playground(ipywidgets.Tab):
         classes: Sequence[str] = DIGITS,
         sliders: int = 6,
     ) -> None:
+        check_at_least("sliders", sliders, 1)
         digits = digits.take(self.STYLES)
         images = to_unit(digits.images)
         used = kl_per_dimension(cvae, digits).argsort(descending=True)[:sliders].tolist()
