@@ -96,8 +96,8 @@ refresh: $(INSTALLED)
 
 results: $(INSTALLED)
 	$(BIN)/python -m cvae_utils evaluate --all --out docs
-	sed -i -e '/^<!-- comparison -->/,/^<!-- end -->/{//!d}' \
-	    -e '/^<!-- comparison -->/r docs/comparison.md' README.md
+	sed -i.old -e '/^<!-- comparison -->/,/^<!-- end -->/{//!d;}' \
+	    -e '/^<!-- comparison -->/r docs/comparison.md' README.md && rm README.md.old
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -123,8 +123,8 @@ clean:
 
 # uv takes seconds where pip takes minutes; it resolves nothing here, the versions are fixed.
 $(INSTALLED): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "Python 3.11 or newer is needed, $(PYTHON) is older: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
+	    { echo "Python 3.11 to 3.14 is needed, $(PYTHON) is another: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt

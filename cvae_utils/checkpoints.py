@@ -90,7 +90,8 @@ def folder(data: str = SHIPPED) -> Path:
 def save(path: Path | str, model: nn.Module, provenance: Provenance) -> None:
     """Write weights and provenance to `path`, wholly or not at all, and without any loss.
 
-    Weights that have been rounded to 16 bits (`train --half` does) take 16 bits in the file.
+    A model is rebuilt in 32 bits, so those of 64 are rounded when they come back. Weights that have
+    been rounded to 16 bits (`train --half` does) take 16 bits in the file.
     """
     check_is("path", path, (str, Path))
     check_is("model", model, nn.Module)
@@ -295,6 +296,7 @@ def load_run(path: Path | str, about: dict[str, Any]) -> History:
     tensors, text = _read(path, _RUN_KEY)
     header = json.loads(text)
     found, epochs, settings = header["about"], header["epochs"], header["settings"]
+    about = json.loads(json.dumps(about))  # as the file has it: a tuple comes back as a list
     for name in sorted(found.keys() | about.keys()):
         if found.get(name) != about.get(name):
             raise CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import time
 import uuid
@@ -16,14 +17,15 @@ def write_whole(path: Path, content: bytes) -> None:
 
     The bytes go to a file of their own in the same folder, down to the disk, and then take the
     name over in one move, which the operating system does wholly or not at all. Several writers
-    do not disturb each other: the last one stays. The folder is made when it is not there.
+    do not disturb each other: the last one stays. The folder is made when it is not there. A link
+    is replaced, and what it led to stays.
 
     Raises:
         OSError: no space, no permission, ...; what was at `path` is untouched, nothing is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{path.name}."
-    for leftover in path.parent.glob(f"{prefix}*.part"):
+    for leftover in path.parent.glob(f"{glob.escape(prefix)}*.part"):
         with contextlib.suppress(OSError):  # another process may have been quicker
             if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:
                 leftover.unlink()

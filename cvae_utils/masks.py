@@ -223,8 +223,8 @@ def _quadrants_and_halves(device: torch.device) -> Tensor:
 def mixed(batch: int, generator: torch.Generator) -> Tensor:
     """Draw a mask for each example, (batch, 28, 28), for a model that shall fill any hole.
 
-    A third each: a rectangle of 4 to 20 pixels a side anywhere; a quadrant mask or a half; random
-    pixels, of which any share is visible.
+    A third each: a rectangle of 4 to 20 pixels a side anywhere, cut off at the image's edge; a
+    quadrant mask or a half; random pixels, of which any share is visible.
     """
     check_at_least("batch", batch, 1)
     check_is("generator", generator, torch.Generator)

@@ -253,6 +253,7 @@ def latent_scatter(
         taken.append(place)
         x, y = place.tolist()
         axes.text(x, y, name, fontsize=13, weight="bold", ha="center", va="center",
+                  parse_math=False,  # a name is shown as it is, whatever signs are in it
                   bbox={"facecolor": "white", "edgecolor": colours[digit], "pad": 2})  # fmt: skip
     axes.set(title=title, xlabel=names[0], ylabel=names[1])
     axes.set_aspect("equal")

@@ -18,10 +18,12 @@ const REACH = 3; // how far a slider moves a code, in standard deviations of the
 export const shown = {};
 
 const message = document.getElementById("message");
+let alarmed = null; // the panel whose picture could not be drawn
 
-function say(text, isError = false) {
+function say(text, section = null) {
   message.textContent = text;
-  message.classList.toggle("alarm", isError);
+  message.classList.toggle("alarm", section !== null);
+  alarmed = section;
 }
 
 /** Create an element with properties and children; a string among them is text, never markup. */
@@ -71,10 +73,10 @@ function redrawing(section, draw) {
         stale = false;
         await draw();
       }
-      if (message.classList.contains("alarm")) say("");
+      if (alarmed === section) say("");
       section.dispatchEvent(new Event("drawn"));
     } catch (error) {
-      say(`This picture could not be drawn: ${error.message}.`, true);
+      say(`This picture could not be drawn: ${error.message}.`, section);
     } finally {
       busy = false;
       section.ariaBusy = false;
@@ -120,6 +122,7 @@ function digitsPanel(about, draw, onChosen) {
   section.querySelector(".pictures").append(...buttons);
 
   function choose(hand) {
+    if (!drawn.length) return; // the first picture could not be drawn
     buttons.forEach((button, n) => button.setAttribute("aria-pressed", n === hand));
     onChosen(drawn[hand]);
   }
@@ -132,6 +135,7 @@ function digitsPanel(about, draw, onChosen) {
       const shift = form.elements[`z${dimension}`].valueAsNumber;
       for (let hand = 0; hand < HANDS; hand++) z[hand * about.latent_dim + dimension] += shift;
     }
+    const first = drawn.length === 0;
     drawn = await draw(z, label);
     drawn.forEach((image, hand) => {
       paint(buttons[hand].firstChild, image);
@@ -139,9 +143,10 @@ function digitsPanel(about, draw, onChosen) {
       buttons[hand].setAttribute("aria-pressed", false); // it is another picture now
     });
     shown.digits = { z, label, images: drawn };
+    if (first) choose(0);
   });
   follow(form, redraw);
-  return { section, redraw, choose };
+  return { section, redraw };
 }
 
 /** Set up the second panel: one image with a hole and strokes, and ways to fill what is hidden. */
@@ -264,13 +269,14 @@ async function start() {
   const { draw, complete } = await load(about);
   const holes = holesPanel(about.holes, complete);
   const digits = digitsPanel(about.digits, draw, holes.lay);
+  say("");
   await digits.redraw();
-  digits.choose(0);
   for (const { section } of [digits, holes]) section.inert = false;
   document.getElementById("about").textContent =
     `The networks are the checkpoints ${about.digits.checkpoint} and ${about.holes.checkpoint} of the ` +
     `notebook series, trained on ${about.digits.provenance.data.name}. Nothing that you do here leaves this page.`;
-  say("");
 }
 
-start().catch((error) => say(`The page could not start: ${error.message}. Reload it to try again.`, true));
+start().catch((error) => {
+  say(`The page could not start: ${error.message}. Reload it to try again.`, document.body);
+});

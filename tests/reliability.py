@@ -9,7 +9,8 @@ parameters as one more; a test that tries many in one go tells how many to pytes
 `record_property("cases", 100)`.
 
 `--reliability=write` makes the page anew; `--reliability=check` fails the run if the page is not
-what the run would make of it. Both want all marked tests to have passed.
+what the run would make of it. Both want all marked tests to have passed: where one was skipped, for
+want of a browser, say, nothing is checked, and writing is an error.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Reliability:
         self.mode = mode
         self.cases: dict[Row, int] = {}
         self.failed: set[str] = set()
+        self.skipped: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Count the cases of a marked test that passed."""
@@ -57,7 +59,9 @@ class Reliability:
             return
         area, tried, outcome = cast(tuple[str, str, str], told["reliability"])
         row = Row(area, tried, outcome, report.nodeid.split("[")[0])
-        if report.outcome != "passed":
+        if report.outcome == "skipped":
+            self.skipped.add(row.test)
+        elif report.outcome == "failed":
             self.failed.add(row.test)
         elif report.when == "call":
             self.cases[row] = self.cases.get(row, 0) + cast(int, told.get("cases", 1))
@@ -79,9 +83,12 @@ class Reliability:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the page, or hold it against the run."""
-        if self.mode == "write" and not self.failed:
+        if self.failed or self.skipped:
+            if self.mode == "write":  # half a page would be worse than the old one
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif self.mode == "write":
             PAGE.write_text(self.page())
-        elif self.mode == "check" and not self.failed and self.page() != PAGE.read_text():
+        elif self.page() != PAGE.read_text():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self.stale = True
 
@@ -90,6 +97,9 @@ class Reliability:
         total = f"{sum(self.cases.values()):,} cases in {len(self.cases)} rows"
         if self.failed:
             terminalreporter.write_line(f"reliability: failed: {', '.join(sorted(self.failed))}")
+        elif self.skipped:
+            line = f"{PAGE.name} is not checked, skipped: {', '.join(sorted(self.skipped))}"
+            terminalreporter.write_line(f"reliability: {line}")
         elif getattr(self, "stale", False):
             terminalreporter.write_line(
                 f"reliability: {PAGE.name} is stale ({total}); run: make reliability", red=True

@@ -96,6 +96,17 @@ def test_a_file_that_another_process_is_writing_is_left_alone(saved: Path) -> No
     assert theirs.read_bytes() == b"half"
 
 
+@pytest.mark.parametrize("name", ["mine[1].safetensors", "a**b.png", "?"])
+def test_what_a_killed_write_left_goes_with_the_next_whatever_the_name(
+    name: str, tmp_path: Path
+) -> None:
+    path, leftover = tmp_path / name, tmp_path / f".{name}.abc.part"
+    leftover.write_bytes(b"half")
+    os.utime(leftover, times=(0, time.time() - 2 * files.ABANDONED_SECONDS))
+    files.write_whole(path, b"whole")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 # ---------------------------------------------------------------- cut and altered
 
 

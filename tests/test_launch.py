@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tests.test_project import LESSONS, NOTEBOOKS, check_notebook
 from tools import launch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +25,10 @@ NOTEBOOK = ROOT / "notebooks" / "01_vae.ipynb"
         ("https://github.com/owner/a-name.git", "owner/a-name"),
         ("https://github.com/owner/name.of.it/", "owner/name.of.it"),
         ("git@github.com:owner/a-name.git", "owner/a-name"),
+        ("ssh://git@github.com/owner/a-name.git", "owner/a-name"),
+        ("https://me@github.com/owner/a-name.git", "owner/a-name"),
+        ("https://www.github.com/owner/a-name", "owner/a-name"),
+        ("https://me@example.org/github.com/a-name", ""),
         ("https://example.org/owner/a-name", ""),
         ("https://github.com.example.org/owner/a-name", ""),
         ("/somewhere/on/this/disk", ""),
@@ -64,6 +69,20 @@ def test_links_and_install_cell_come_behind_the_title_and_are_replaced(
     assert f"(https://mybinder.org/v2/{file})" in links.source
     assert "https://github.com/second/x series" in install.source
     assert "first/x" not in links.source + install.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_with_both_cells_a_notebook_keeps_the_rules_of_the_house(
+    path: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copy(path, tmp_path))
+    launch.add(copy, "owner/name")
+    notebook = nbformat.read(copy, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for count, cell in enumerate(code, start=1):  # as `make refresh` counts them
+        cell.execution_count = count
+    nbformat.write(notebook, copy)
+    check_notebook(copy, is_lesson=path in LESSONS)
 
 
 def test_where_the_series_is_not_installed_the_cell_fetches_it(

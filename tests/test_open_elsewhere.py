@@ -49,7 +49,7 @@ def test_the_container_installs_the_tested_versions_and_then_the_package_in_plac
     image, _, tag = only("FROM").partition(":")
     assert image == "python"
     minor = int(tag.removesuffix("-slim").removeprefix("3."))
-    assert minor >= int(PYPROJECT["requires-python"].removeprefix(">=3."))
+    assert minor >= int(PYPROJECT["requires-python"].removeprefix(">=3.").split(",")[0])
     steps = [f"{kind} {rest}" for kind, rest in instructions()]
     order = [
         "COPY requirements.txt .",

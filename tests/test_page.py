@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, Route, sync_playwright
 from torch import Tensor
 
 from cvae_utils import checkpoints, data, export, masks
@@ -183,8 +183,10 @@ def opened(browser: tuple[str, Browser], **settings: Any) -> Iterator[Page]:
     view.on("pageerror", lambda error: complaints.append(str(error)))
     view.goto(address)
     ready(view)
-    yield view
-    context.close()
+    try:
+        yield view
+    finally:
+        context.close()
     assert len(asked) > 8
     assert [url for url in asked if not url.startswith((address, "data:"))] == []
     assert complaints == []
@@ -362,7 +364,11 @@ def test_resample_and_seed(view: Page, cvae: ConditionalVAE) -> None:
     first = digits_are_pytorchs(view, cvae, 7)["z"]
     assert torch.allclose(first.flatten(), documented_noise(1, first.numel()), atol=1e-6)
     seed.fill("-3")
-    view.locator("#message.alarm", has_text="seed must be a whole number from 0").wait_for()
+    alarm = view.locator("#message.alarm", has_text="seed must be a whole number from 0")
+    alarm.wait_for()
+    with drawn(view, "holes"):
+        view.locator("#holes").get_by_role("button", name="Resample").click()
+    assert alarm.is_visible()  # a good picture there does not make this one good
     with drawn(view, "digits"):
         seed.fill("4294967295")
     assert view.locator("#message").inner_text() == ""
@@ -553,6 +559,35 @@ def test_what_is_missing_is_said(browser: tuple[str, Browser], lost: str) -> Non
         "#message.alarm", has_text="The page could not start: the server has no"
     ).wait_for()
     assert view.locator("#digits[inert]").count() == 1
+    view.close()
+
+
+@needs_chromium
+def test_a_page_that_begins_with_a_bad_seed_says_so_and_mends(
+    browser: tuple[str, Browser], cvae: ConditionalVAE
+) -> None:
+    """As where a browser brings back what stood in the field before."""
+    address, chromium = browser
+    view = chromium.new_page()
+
+    def with_bad_seed(route: Route) -> None:
+        page = route.fetch().text()
+        assert page.count('value="0" required') == 2
+        route.fulfill(body=page.replace('value="0" required', 'value="-5" required', 1))
+
+    view.route(address, with_bad_seed)
+    view.route(f"{address}index.html", with_bad_seed)
+    view.goto(address)
+    view.locator("#digits:not([inert])[aria-busy=false]").wait_for(timeout=20_000)
+    view.locator("#message.alarm", has_text="seed must be a whole number from 0").wait_for()
+    view.locator("#digits .pictures button").first.click()  # there is no digit yet
+    assert "seed must be" in view.locator("#message").inner_text()
+    with drawn(view, "digits"):
+        view.locator("#digits").get_by_label("Seed").fill("0")
+    assert view.locator("#message").inner_text() == ""
+    digits_are_pytorchs(view, cvae, 7)
+    ready(view)  # and the first digit lies on the page
+    assert shown(view, "holes")["image"].sum() > 0
     view.close()
 
 

@@ -286,3 +286,7 @@ def test_a_name_is_shown_as_it_is_whatever_signs_are_in_it() -> None:
     labels = axes.get_yticklabels()
     assert [label.get_text() for label in labels] == ["from $5", "a_$b$"]
     assert not any(label.get_parse_math() for label in labels)  # else b would be a formula
+    codes, of = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
+    figure = plotting.latent_scatter(codes, of, classes=["$5_to_$10", "b"])
+    assert [text.get_text() for text in only_axes(figure).texts] == ["$5_to_$10", "b"]
+    figure.draw_without_rendering()  # which is where a formula would be read

@@ -17,6 +17,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from cvae_utils import checkpoints, evaluation, masks
+from tools import launch
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -111,6 +112,10 @@ def test_no_room_imports_from_one_further_down(room: str) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_is_executed_small_and_readable(path: Path) -> None:
+    check_notebook(path, is_lesson=path in LESSONS)
+
+
+def check_notebook(path: Path, is_lesson: bool) -> None:
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert path.stat().st_size < 2_000_000
@@ -126,13 +131,15 @@ def test_a_notebook_is_executed_small_and_readable(path: Path) -> None:
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
     # The playground is played with: it has little code to read.
     shown = [cell for cell in _before_the_exercises(notebook) if cell.cell_type == "code"]
-    assert path in LESSONS or len(shown) == 4
+    assert is_lesson or len(shown) == 4
 
 
 def _before_the_exercises(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    return list(itertools.takewhile(
+    """Return the cells of the lesson itself, without those that open it elsewhere."""
+    lesson = itertools.takewhile(
         lambda cell: not cell.source.startswith("## Exercises"), notebook.cells
-    ))  # fmt: skip
+    )
+    return [cell for cell in lesson if cell.id not in (launch.LINKS, launch.INSTALL)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -91,7 +91,7 @@ def write_folder(
         (folder / "Thumbs.db").write_text("no picture")
         for number, pixels in enumerate(images[labels == label][:each]):
             write_picture(pixels.reshape(28, 28), folder / f"{number:04}.png", number)
-    (root / ".ipynb_checkpoints").mkdir()
+    (root / ".ipynb_checkpoints").mkdir(exist_ok=True)
     (root / "README.txt").write_text("no class")
 
 
@@ -286,6 +286,14 @@ def test_what_the_page_says_is_refused_is_refused(on_digits: Run, tmp_path: Path
     text.write_text("no picture")
     with pytest.raises(OSError, match=r"letter\.png"):
         on_digits["read"](text)
+
+
+@pytest.mark.parametrize("pictures", [0, 1])
+def test_a_class_of_too_few_pictures_is_named(pictures: int, tmp_path: Path) -> None:
+    images, labels = offline_digits()
+    write_folder(tmp_path / "pictures", images, labels, {"lonely": 3}, each=pictures)
+    with pytest.raises(ValueError, match="lonely needs two pictures"):
+        run_page(tmp_path, images, labels, {"one": 1, "two": 2}, each=5)
 
 
 def test_the_settings_that_the_page_names_are_there() -> None:

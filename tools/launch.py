@@ -43,7 +43,9 @@ def origin() -> str:
 def on_github(address: str) -> str:
     """Return OWNER/NAME of a repository's address, empty if it is not on GitHub."""
     found = re.fullmatch(
-        r"(?:https://github\.com/|git@github\.com:)([\w.-]+/[\w.-]+?)(?:\.git)?/?", address
+        r"(?:https://(?:[^@/]+@)?(?:www\.)?github\.com/|(?:ssh://)?git@github\.com[:/])"
+        r"([\w.-]+/[\w.-]+?)(?:\.git)?/?",
+        address,
     )
     return found[1] if found else ""
 
@@ -68,7 +70,8 @@ def add(path: Path, repository: str) -> None:
     install = nbformat.v4.new_code_cell(
         CELL.format(address=f"https://github.com/{repository}"),
         id=INSTALL,
-        metadata={"jupyter": {"source_hidden": True}, "tags": ["hide-cell"]},
+        # Folded in JupyterLab and on Colab; the site, which executes nothing, does without it.
+        metadata={"jupyter": {"source_hidden": True}, "tags": ["remove-cell"]},
     )
     notebook.cells = [cells[0], said, install, *cells[1:]]
     nbformat.write(notebook, path)

@@ -557,6 +557,7 @@ def saved_state(picture: Path | str | bytes | memoryview) -> State:
             )
         state: State = kind(**fields)
     except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError("picture must be a PNG that holds the state of an app, got one "
-                         f"without ({type(error).__name__}: {error})") from error  # fmt: skip
+        came = picture if isinstance(picture, (Path, str)) else "one without"
+        wanted = "picture must be a PNG that holds the state of an app"
+        raise ValueError(f"{wanted}, got {came} ({type(error).__name__}: {error})") from error
     return state
