@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -170,7 +171,10 @@ def write_page(
 
     Raises:
         CheckpointError: as `checkpoints.load`.
+        ValueError: there is a file where the folder should be.
     """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out must be a folder, got the file {out}")
     drawer, filler = checkpoints.load_vae(cvae), checkpoints.load_inpainting(inpainting)
     models = {"digits.onnx": digits_onnx(drawer), "holes.onnx": holes_onnx(filler)}
     about: dict[str, Any] = {
@@ -202,11 +206,15 @@ def _about(file: str, checkpoint: str | Path, model: ConditionalGenerator) -> di
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page, and say how to open it."""
+    """Write the page and say how to open it; return the exit code: 0, or 1 for an error."""
     parser = argparse.ArgumentParser(prog="python -m cvae_utils.export", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/page"), metavar="FOLDER")
     options = parser.parse_args(arguments)
-    size = write_page(options.out, data.load(download=False).test)
+    try:
+        size = write_page(options.out, data.load(download=False).test)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     print(
         f"wrote {options.out}, {size / 1e6:.1f} MB; any web server can serve it:\n"
         f"    python3 -m http.server --bind 127.0.0.1 --directory {options.out} 8000\n"

@@ -142,6 +142,14 @@ def test_the_runtime_is_the_one_that_its_readme_names() -> None:
     assert (vendor / "LICENSE").read_text().startswith("MIT License")
 
 
+def test_the_command_wants_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "page"
+    file.write_text("mine")
+    assert export.main(["--out", str(file)]) == 1
+    assert f"error: out must be a folder, got the file {file}" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
 def test_the_command_says_how_to_open_the_page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -241,6 +241,7 @@ def test_the_chosen_dimensions_and_digit_come_first(cvae: LabelCVAE) -> None:
     app = DigitExplorer(cvae, dimensions=(3, 1), digit=2)
     assert app.state == ExplorerState(2, 0, {3: 0.0, 1: 0.0})
     assert DigitExplorer(cvae, dimensions=()).state.shifts == {}
+    assert DigitExplorer(LabelCVAE(latent_dim=2, width=4)).state.shifts == {0: 0.0, 1: 0.0}
 
 
 def test_all_controls_are_part_of_the_app(app: DigitExplorer) -> None:
@@ -381,6 +382,10 @@ def test_the_hole_app_refuses_a_wrong_start(inpainting: InpaintingCVAE) -> None:
         HoleExplorer(inpainting, random_images(2) * 255)
     with pytest.raises(ValueError, match="got 9"):
         HoleExplorer(inpainting, random_images(2), dimensions=(9,))
+    plain = InpaintingCVAE(latent_dim=0, width=2, hidden=4)
+    assert HoleExplorer(plain, random_images(2)).state.shifts == {}
+    with pytest.raises(ValueError, match="shifts must be empty here, got 0"):
+        HoleExplorer(plain, random_images(2), dimensions=(0,))
 
 
 # ---------------------------------------------------------------- two threads

@@ -39,12 +39,17 @@ from cvae_utils.widgets.pictures import (
 )
 
 
+def _with_sliders(model: ConditionalGenerator, dimensions: Sequence[int] | None) -> Sequence[int]:
+    """Return which latent dimensions get one: the first three, as far as there are, for None."""
+    return range(min(3, model.latent_dim)) if dimensions is None else dimensions
+
+
 class DigitExplorer(Explorer):
     """Pick a digit, resample, move along latent dimensions; twenty digits follow.
 
     Args:
         model: one that knows labels, an autoencoder or a GAN.
-        dimensions: the latent dimensions that get a slider.
+        dimensions: the latent dimensions that get a slider; None is the first three.
         digit: the label shown first; None is 7, or the last one where there are not so many.
         names: dimension -> what a move to the right seems to do.
         classes: the labels' names, as many as the model has.
@@ -58,7 +63,7 @@ class DigitExplorer(Explorer):
     def __init__(
         self,
         model: ConditionalGenerator,
-        dimensions: Sequence[int] = (0, 1, 2),
+        dimensions: Sequence[int] | None = None,
         digit: int | None = None,
         names: dict[int, str] | None = None,
         classes: Sequence[str] = DIGITS,
@@ -68,7 +73,7 @@ class DigitExplorer(Explorer):
         first = min(7, model.num_classes - 1) if digit is None else digit
         self.model = model
         self.digit = label_slider(first, classes, num_classes=model.num_classes)
-        super().__init__([self.digit], dimensions, names)
+        super().__init__([self.digit], _with_sliders(model, dimensions), names)
 
     @property
     def state(self) -> ExplorerState:
@@ -186,7 +191,7 @@ class HoleExplorer(Explorer):
     Args:
         model: an inpainting model.
         images: (N, 28, 28) in [0, 1].
-        dimensions: the latent dimensions that get a slider.
+        dimensions: the latent dimensions that get a slider; None is the first three.
 
     Raises:
         ValueError: images of another shape or range, or a dimension that the model has not got.
@@ -195,7 +200,7 @@ class HoleExplorer(Explorer):
     NAME, COLUMNS, ZOOM = "hole-explorer", 7, 3
 
     def __init__(
-        self, model: InpaintingCVAE, images: Tensor, dimensions: Sequence[int] = (0, 1, 2)
+        self, model: InpaintingCVAE, images: Tensor, dimensions: Sequence[int] | None = None
     ) -> None:
         self.model, self.images, start = model, images, HoleState()
         check_image(start.image, images)
@@ -204,7 +209,8 @@ class HoleExplorer(Explorer):
         self.top = slider(start.top, 0, HEIGHT - 1, description="top row")
         self.left = slider(start.left, 0, WIDTH - 1, description="left column")
         self.size = slider(start.size, 0, HEIGHT, description="size")
-        super().__init__([self.image, self.top, self.left, self.size], dimensions)
+        choices = [self.image, self.top, self.left, self.size]
+        super().__init__(choices, _with_sliders(model, dimensions))
 
     @property
     def state(self) -> HoleState:

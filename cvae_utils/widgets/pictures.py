@@ -200,9 +200,10 @@ def shifted_noise(latent_dim: int, count: int, seed: int, shifts: Shifts) -> Ten
         check_whole("shifts", dimension)
         check_number(f"shifts[{dimension}]", shift, -FARTHEST, FARTHEST)
         if dimension not in range(latent_dim):
-            raise ValueError(
-                f"shifts must name latent dimensions 0 to {latent_dim - 1}, got {dimension}"
+            wanted = (
+                f"name latent dimensions 0 to {latent_dim - 1}" if latent_dim else "be empty here"
             )
+            raise ValueError(f"shifts must {wanted}, got {dimension}")
         eps[:, dimension] += shift
     return eps
 
