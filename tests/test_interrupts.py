@@ -619,6 +619,16 @@ def test_a_file_of_another_run_is_refused_with_what_differs(
         checkpoints.load_run(checkpoints.folder() / "vae_z20.safetensors", ABOUT)
 
 
+def test_what_a_run_is_of_comes_back_also_where_json_has_no_such_type(
+    tmp_path: Path, digits: data.Split
+) -> None:
+    path, about = tmp_path / "a.run", ABOUT | {"sizes": (1, 2)}
+    train(tiny(), digits, callbacks=[RunFile(path, about)])
+    assert len(checkpoints.load_run(path, about).epochs) == 3
+    with pytest.raises(CheckpointError, match=r"sizes is \[1, 2\] there, \[1, 3\] was wanted"):
+        checkpoints.load_run(path, about | {"sizes": (1, 3)})
+
+
 def test_a_run_file_is_written_now_and_then_and_at_the_end(
     tmp_path: Path, digits: data.Split
 ) -> None:
