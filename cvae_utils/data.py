@@ -496,12 +496,12 @@ def _run_until_stalled(
         listener = threading.Thread(target=_listen, args=[process.stdout, said])
         listener.start()
         try:
-            stalled = _stalls(process, said, staged)
+            heard = _stalls(process, said, staged)
         finally:
             process.kill()  # stalled, or interrupted; one that has ended takes no notice
             process.wait()
             listener.join()
-    if not said and stalled:
+    if heard == 0:
         raise TimeoutError(f"torchvision was not imported within {IMPORT_SECONDS:g} s")
     if said[:1] != ["ready"]:
         why = said or [f"its process ended with status {process.returncode}"]
@@ -509,10 +509,11 @@ def _run_until_stalled(
     if said[-1] == "done":
         return True, said[1:-1]
     reasons = said[1:]
-    if stalled:
-        reasons.append(f"fewer than {STALL_BYTES // 1024} KB in {STALL_SECONDS:g} s")
-    elif len(reasons) < len(mirrors):  # the system may have ended it
-        reasons.append(f"the download's process ended with status {process.returncode}")
+    if len(reasons) < len(mirrors):
+        if heard is None:  # the system may have ended it
+            reasons.append(f"the download's process ended with status {process.returncode}")
+        elif heard == len(said):  # else it had just given up by itself: the next one has its time
+            reasons.append(f"fewer than {STALL_BYTES // 1024} KB in {STALL_SECONDS:g} s")
     return False, reasons
 
 
@@ -521,8 +522,11 @@ def _listen(pipe: Iterable[str], said: list[str]) -> None:
         said.append(line.strip())
 
 
-def _stalls(process: subprocess.Popen[str], said: Sequence[str], staged: Path) -> bool:
-    """Wait until the process ends, or brings too little for too long; return which it was."""
+def _stalls(process: subprocess.Popen[str], said: Sequence[str], staged: Path) -> int | None:
+    """Wait until the process ends, or brings too little for too long.
+
+    Returns how many lines it had said when it stalled, or None if it has ended by itself.
+    """
     steps, size, since = (0, 0), 0, time.monotonic()
     while process.poll() is None:
         time.sleep(0.1)
@@ -530,9 +534,9 @@ def _stalls(process: subprocess.Popen[str], said: Sequence[str], staged: Path) -
         # Another mirror, or another file, begins anew, and so do fewer bytes than there were.
         if (len(said), len(sizes)) != steps or abs(sum(sizes) - size) >= STALL_BYTES:
             steps, size, since = (len(said), len(sizes)), sum(sizes), time.monotonic()
-        elif time.monotonic() - since > (STALL_SECONDS if said else IMPORT_SECONDS):
-            return True
-    return False
+        elif time.monotonic() - since > (STALL_SECONDS if steps[0] else IMPORT_SECONDS):
+            return steps[0]
+    return None
 
 
 def _offline_digits() -> tuple[Split, Split]:

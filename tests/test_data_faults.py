@@ -402,8 +402,48 @@ def test_a_slow_download_is_given_up(
         "        time.sleep(0.2)"
     )
     with subprocess.Popen([sys.executable, "-S", "-c", code], text=True) as process:
-        assert data._stalls(process, ["ready"], tmp_path) == stalls
+        assert data._stalls(process, ["ready"], tmp_path) == (1 if stalls else None)
         process.kill()
+
+
+@pytest.mark.reliability(
+    "data",
+    "the machine is so busy that a mirror which stalls fails by itself before it is given up",
+    "the next mirror is asked all the same; after the last one, each has one reason",
+)
+@pytest.mark.parametrize("helps", [True, False])
+def test_a_late_verdict_falls_on_nobody_else(
+    small: Path,
+    tmp_path: Path,
+    staging: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    helps: bool,
+) -> None:
+    monkeypatch.setattr(data, "STALL_SECONDS", 1.0)  # sooner than torchvision loses patience
+    verdict = data._stalls
+
+    def late(process: subprocess.Popen[str], said: Sequence[str], staged: Path) -> int | None:
+        heard = verdict(process, said, staged)
+        deadline = time.monotonic() + 30
+        while heard == len(said) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return heard
+
+    monkeypatch.setattr(data, "_stalls", late)
+    raw = small / "MNIST" / "raw"
+    with mirrors.mirror(raw, "mute") as mute, mirrors.mirror(raw, hesitates=1) as good:
+        mirrors.use(monkeypatch, mute.address, *([good.address] if helps else []))
+        mnist = data.load(root=tmp_path / "root")
+    if helps:
+        assert mnist.source == "downloaded by torchvision"
+    else:
+        assert not mnist.complete
+        host = mute.address.removeprefix("http://").removesuffix("/")
+        *_, line = capsys.readouterr().err.strip().splitlines()
+        assert line.count(host) == 1
+        assert "timed out" in line.split(f"{host}: ")[1]
+    assert not list(staging.iterdir())
 
 
 @pytest.mark.reliability(
