@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nbformat
@@ -39,6 +42,52 @@ def pinned_versions() -> dict[str, str]:
 @pytest.mark.parametrize("requirement", wanted(), ids=lambda requirement: requirement.name)
 def test_every_dependency_has_a_tested_version_within_its_bounds(requirement: Requirement) -> None:
     assert requirement.specifier.contains(pinned_versions()[requirement.name.lower()])
+
+
+@pytest.mark.parametrize(
+    ("folders", "extras"),
+    [
+        (("cvae_utils", "notebooks"), ()),
+        (("tests", "tools", "docs/site"), ("dev",)),
+        (("benchmarks",), ("dev", "bench")),
+    ],
+    ids=["the series", "its tests and pages", "its benchmarks"],
+)
+def test_what_is_imported_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
+    """And does not just happen to be there, because another package wants it."""
+    declared = {Requirement(line).name.lower() for line in PYPROJECT["dependencies"]}
+    for extra in extras:
+        lines = PYPROJECT["optional-dependencies"][extra]
+        declared |= {Requirement(line).name.lower() for line in lines}
+    ours = {"cvae_utils", "tests", "tools", "benchmarks", *sys.stdlib_module_names}
+    ours.add("onnx")  # `make page` alone wants it, of the library
+    sold_as = packages_distributions()
+    for source, code in itertools.chain.from_iterable(map(_python_in, folders)):
+        for module in _imported(code) - ours:
+            distributions = {name.lower().replace("_", "-") for name in sold_as.get(module, [])}
+            # What only an extra brings need not be here, and then has no other name.
+            assert not distributions or declared & distributions, f"{source} imports {module}"
+
+
+def _python_in(folder: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and the code of each module and each notebook in a folder."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        yield path.name, path.read_text()
+    for path in sorted((ROOT / folder).rglob("*.ipynb")):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code" and not cell.source.startswith("%"):
+                yield path.name, cell.source
+
+
+def _imported(code: str) -> set[str]:
+    """Return the packages that Python code imports, wherever it does."""
+    packages = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            packages |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            packages.add(node.module or "")
+    return {package.partition(".")[0] for package in packages}
 
 
 def test_environment_yml_installs_just_what_pyproject_and_requirements_say() -> None:
