@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,15 +87,30 @@ def folder(data: str = SHIPPED) -> Path:
     return shipped if data == SHIPPED else shipped / data
 
 
-def save(path: Path | str, model: nn.Module, provenance: Provenance) -> None:
+def shipped() -> tuple[str, ...]:
+    """Return the names of the weights in the repository, in alphabetical order."""
+    return tuple(sorted(file.stem for file in folder().glob("*.safetensors")))
+
+
+def save(path: Path | str, model: Model, provenance: Provenance) -> None:
     """Write weights and provenance to `path`, wholly or not at all, and without any loss.
 
     A model is rebuilt in 32 bits, so those of 64 are rounded when they come back. Weights that have
     been rounded to 16 bits (`train --half` does) take 16 bits in the file.
+
+    Raises:
+        TypeError: no model of the series, or a provenance with what JSON cannot hold in it.
+        ValueError: a provenance that does not rebuild this model.
     """
     check_is("path", path, (str, Path))
-    check_is("model", model, nn.Module)
+    check_is("model", model, (Classifier, ConditionalGenerator))
     check_is("provenance", provenance, Provenance)
+    wanted = model.name, model.config
+    if (provenance.model, provenance.config) != wanted:
+        raise ValueError(
+            "provenance must have the model's own name and config, "
+            f"got {(provenance.model, provenance.config)} for {wanted}"
+        )
     weights = {name: _packed(tensor.cpu()) for name, tensor in model.state_dict().items()}
     _write(Path(path), weights, _HEADER_KEY, asdict(provenance))
 
@@ -106,7 +121,12 @@ def _packed(weights: Tensor) -> Tensor:
 
 
 def _write(path: Path, tensors: dict[str, Tensor], key: str, about: dict[str, Any]) -> None:
-    text = json.dumps(about)
+    try:
+        text = json.dumps(about)
+    except TypeError as error:
+        raise TypeError(
+            f"what stands beside the weights must be text and numbers: {error}"
+        ) from None
     metadata = {key: text, _DIGEST_KEY: _digest(tensors, text)}
     write_whole(path, to_bytes(tensors, metadata=metadata))
 
@@ -157,14 +177,17 @@ def load(
         path = folder(trained_on or SHIPPED) / f"{path.removesuffix('.safetensors')}.safetensors"
     path = Path(path)
     if not path.is_file():
-        shipped = ", ".join(sorted(file.stem for file in folder().glob("*.safetensors")))
-        mend = f"shipped weights: {shipped}"
-        if trained_on not in (None, SHIPPED):
+        mend = f"shipped weights: {', '.join(shipped())}"
+        if not shipped():
+            mend = "weights come with a clone of the repository, `pip install --editable .` in it"
+        elif trained_on not in (None, SHIPPED):
             mend = f"`python -m cvae_utils prepare {trained_on}` trains those of the notebooks"
         raise CheckpointError(f"there is no checkpoint {path}; {mend}")
     weights, text = _read(path, _HEADER_KEY)
     try:
-        provenance = Provenance(**json.loads(text))
+        provenance = _provenance(json.loads(text))
+        with torch.device("meta"):  # shapes only: a small file may ask for an enormous model
+            build(provenance.model, **provenance.config).load_state_dict(weights, assign=True)
         model = build(provenance.model, **provenance.config)
         model.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -175,6 +198,15 @@ def load(
     if trained_on is not None and learned != trained_on:
         raise CheckpointError(f"{path} was trained on {learned}, {trained_on} was wanted")
     return model.to(device).eval(), provenance
+
+
+def _provenance(header: dict[str, Any]) -> Provenance:
+    """Return what a header says; a TypeError if it says it in another form."""
+    provenance = Provenance(**header)
+    for field_ in fields(provenance):
+        kind = str if field_.name in ("model", "command") else dict
+        check_is(field_.name, getattr(provenance, field_.name), kind)
+    return provenance
 
 
 def load_generator(

@@ -1,11 +1,14 @@
-"""`python -m cvae_utils`: train, sample, inpaint and evaluate on a machine without a screen."""
+"""`python -m cvae_utils`: train, prepare, sample, inpaint, evaluate; no screen is needed."""
 
 from __future__ import annotations
 
 import argparse
+import inspect
+import io
 import json
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +23,7 @@ from cvae_utils.checks import (
     check_positive,
     check_seed,
 )
+from cvae_utils.files import write_whole
 from cvae_utils.models import GAN, MODELS, Classifier, InpaintingCVAE, Model, build
 from cvae_utils.models.label_cvae import LABEL_IN
 
@@ -28,27 +32,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 IMPORTANCE_SAMPLES = (
-    "codes per image for the negative log-likelihood; 500 take minutes, 0 is none, or 100 for "
-    "inpainting_cvae"
+    "codes per image for the negative log-likelihood: 500 take minutes, 0 leaves it out; "
+    "an inpainting_cvae, which has little else to show, takes 100 for 0"
 )
 JUDGE = "classifier of the same data that reads samples"
+# Options that only some models have: whose they are, and what they are when left out.
+OF_SOME: dict[str, tuple[type[Model], Any]] = {
+    "mask": (InpaintingCVAE, "centre"),
+    "penalty": (GAN, 0.1),
+    "judge": (GAN, "classifier"),
+}
 OTHERS = tuple(name for name in data.NAMES if name != checkpoints.SHIPPED)
 EFFORT = 0.1  # of the epochs: minutes in place of an hour, and good enough to look at
 FEW_CODES = 10  # for each image: MNIST's 100 and 500 would take longer than a tenth of the epochs
 INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says what an option is when it is left out, where it is something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
     root = argparse.ArgumentParser(
         prog="python -m cvae_utils",
-        description="Train, sample, inpaint and evaluate with the models of the notebook series.",
+        description="Train, prepare, sample, inpaint and evaluate, for the notebook series.",
     )
     commands = root.add_subparsers(dest="command", required=True)
-    defaults = argparse.ArgumentDefaultsHelpFormatter
 
     train = commands.add_parser(
-        "train", help="train a model, measure it, write its checkpoint", formatter_class=defaults
+        "train", help="train a model, measure it, write its checkpoint", formatter_class=_Help
     )
     train.add_argument("model", choices=sorted(MODELS))
     train.add_argument("--out", type=Path, required=True, help="checkpoint to write")
@@ -75,16 +91,15 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--importance-samples", type=int, default=0, metavar="K", help=IMPORTANCE_SAMPLES
     )
-    train.add_argument(
-        "--penalty", type=float, default=0.1, help="on a gan's or cgan's discriminator, R1"
-    )
-    train.add_argument("--judge", default="classifier", help=JUDGE)
-    train.add_argument(
-        "--mask", choices=tuple(masks.SOURCES), default="centre",
-        help="what inpainting_cvae does not see",
-    )  # fmt: skip
-    # Left out, these take the model's own defaults; given to a model without them, it says so.
+    # Left out, these take the model's own defaults; a model that has none refuses them.
     suppress: dict[str, Any] = {"default": argparse.SUPPRESS}
+    train.add_argument(
+        "--mask", choices=tuple(masks.SOURCES), help="what inpainting_cvae does not see", **suppress
+    )
+    train.add_argument(
+        "--penalty", type=float, help="on a gan's or cgan's discriminator, R1", **suppress
+    )
+    train.add_argument("--judge", help=f"of a gan or cgan, a {JUDGE}", **suppress)
     train.add_argument("--width", type=int, help="hidden units, or channels", **suppress)
     train.add_argument(
         "--hidden", type=int, help="units of a conv model's dense layers", **suppress
@@ -94,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     others = commands.add_parser(
-        "prepare", help="train the weights of another data set", formatter_class=defaults
+        "prepare", help="train the weights of another data set", formatter_class=_Help
     )
     others.add_argument("data", choices=OTHERS, help="what they learn from")
     others.add_argument("weights", nargs="*", help="which, by name; all that are shipped if none")
@@ -102,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     others.set_defaults(run=_prepare)
 
     sample = commands.add_parser(
-        "sample", help="draw a row of images per class to a PNG", formatter_class=defaults
+        "sample", help="draw a row of images per class to a PNG", formatter_class=_Help
     )
     sample.add_argument("checkpoint", help="a file, or the name of shipped weights")
     sample.add_argument("--out", type=Path, required=True, help="PNG to write")
@@ -111,21 +126,22 @@ def parser() -> argparse.ArgumentParser:
     sample.set_defaults(run=_sample)
 
     inpaint = commands.add_parser(
-        "inpaint", help="fill holes in test digits, to a PNG", formatter_class=defaults
+        "inpaint", help="fill holes in test digits, to a PNG", formatter_class=_Help
     )
     inpaint.add_argument("checkpoint", help="a file, or the name of shipped weights")
     inpaint.add_argument("--out", type=Path, required=True, help="PNG to write")
     inpaint.add_argument("--data", choices=data.NAMES, default="mnist", help="whose test digits")
     inpaint.add_argument(
-        "--mask", choices=tuple(masks.SOURCES), default="centre", help="what is hidden"
-    )
+        "--mask", choices=tuple(masks.SOURCES), default=argparse.SUPPRESS,
+        help="what is hidden (default: what it was in training)",
+    )  # fmt: skip
     inpaint.add_argument("--digits", type=int, default=10, help="how many of the test digits")
     inpaint.add_argument("--completions", type=int, default=8, help="rows of filled digits")
     inpaint.add_argument("--seed", type=int, default=0, help="of the codes, and of mixed masks")
     inpaint.set_defaults(run=_inpaint)
 
     evaluate = commands.add_parser(
-        "evaluate", help="measure checkpoints on the test digits", formatter_class=defaults
+        "evaluate", help="measure checkpoints on the test digits", formatter_class=_Help
     )
     evaluate.add_argument("checkpoint", nargs="*", help="files, or names of shipped weights")
     evaluate.add_argument(
@@ -146,8 +162,9 @@ def parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print JSON in place of a table; not with --all"
     )
     evaluate.add_argument(
-        "--out", type=Path, default=Path("build"), metavar="FOLDER",
-        help="where --all writes comparison.csv, comparison.md and holes.csv, holes.md",
+        "--out", type=Path, metavar="FOLDER", default=argparse.SUPPRESS,
+        help="where --all writes comparison.csv, comparison.md and holes.csv, holes.md "
+        "(default: build)",
     )  # fmt: skip
     evaluate.set_defaults(run=_evaluate)
     return root
@@ -174,28 +191,21 @@ def _train(options: argparse.Namespace) -> int:
 
 def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     check_at_least("--importance-samples", options.importance_samples, 0)
+    check_at_least("--epochs", options.epochs, 1)
+    check_at_least("--batch-size", options.batch_size, 1)
+    check_positive("--max-learning-rate", options.max_learning_rate)
     check_seed("--seed", options.seed)
-    if options.out.is_dir():
-        raise ValueError(f"--out must be a file to write, got the folder {options.out}")
+    config, own = _of_the_model(options)
     device = training.pick_device(options.device)
-    config = {
-        name: getattr(options, name)
-        for name in ("width", "hidden", "latent_dim", "label_in")
-        if hasattr(options, name)
-    }
     torch.manual_seed(options.seed)  # decides the initial weights
-    try:
-        model = build(options.model, **config).to(device)
-    except TypeError as error:
-        raise ValueError(
-            f"{options.model} does not take one of {sorted(config)}: {error}"
-        ) from None
+    model = build(options.model, **config).to(device)
+    _check_out(options.out)
     dataset = data.load(options.data)
     if team.leads:
         print(dataset)
     judge = None
-    if isinstance(model, GAN):  # all that can be said of it is what its samples are worth
-        judge = checkpoints.load_classifier(options.judge, device, dataset.name)
+    if "judge" in own:  # all that can be said of a GAN is what its samples are worth
+        judge = checkpoints.load_classifier(own.pop("judge"), device, dataset.name)
     chosen: dict[str, Any] = {
         "epochs": options.epochs,
         "batch_size": options.batch_size,
@@ -204,7 +214,6 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
         "precision": options.precision,
         "processes": team.size,
     }
-    own = _own_settings(model, options)
     about = {"model": model.name, "config": model.config, "data": dataset.fingerprint}
     about |= chosen | own
     run = options.out.with_name(f"{options.out.name}.run")
@@ -212,7 +221,9 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     callbacks: list[training.Callback] = [training.ProgressBar()] if team.leads else []
     if team.size == 1:
         callbacks.append(checkpoints.RunFile(run, about))
-    _fit(model, dataset.train, history, chosen, callbacks, options)
+    settings = {**chosen, "callbacks": callbacks, "cuda_graph": options.cuda_graph}
+    del settings["processes"]
+    _fit(model, dataset.train, history, settings, own)
     chosen |= own
     if not team.leads:
         return INTERRUPTED if history.interrupted else 0
@@ -223,7 +234,7 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
         model.half().float()
     reference = evaluation.Reference(judge, dataset.train, dataset.test) if judge else None
     metrics = evaluation.measure(
-        model, dataset.test, 0, options.importance_samples, options.mask, reference
+        model, dataset.test, 0, options.importance_samples, own.get("mask", "centre"), reference
     )
     several = ["torchrun", f"--nproc-per-node={team.size}"]
     started = several if team.size > 1 else ["python"]
@@ -259,11 +270,38 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     return 0
 
 
-def _own_settings(model: Model, options: argparse.Namespace) -> dict[str, Any]:
-    """Return the options that only this kind of model has."""
-    if isinstance(model, InpaintingCVAE):
-        return {"mask": options.mask}
-    return {"penalty": options.penalty} if isinstance(model, GAN) else {}
+def _of_the_model(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return its constructor's arguments, and the settings that only this kind of model has.
+
+    Raises:
+        ValueError: an option that the model does not have.
+    """
+    kind = MODELS[options.model]
+    config = {}
+    for name in ("width", "hidden", "latent_dim", "label_in"):
+        if hasattr(options, name):
+            config[name] = getattr(options, name)
+    own = {}
+    for name, (whose, default) in OF_SOME.items():
+        if issubclass(kind, whose):
+            own[name] = getattr(options, name, default)
+    known = {*inspect.signature(kind).parameters, *own}
+    for name in (*config, *OF_SOME):
+        if hasattr(options, name) and name not in known:
+            raise ValueError(f"--{name.replace('_', '-')} must be left out: {kind.name} has none")
+    return config, own
+
+
+def _check_out(out: Path) -> None:
+    """Raise unless a file can be written there: before anything takes time."""
+    if out.is_dir():
+        raise ValueError(f"--out must be a file to write, got the folder {out}")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"--out must be a file to write, got {out}: {error}") from None
 
 
 def _begun(
@@ -291,21 +329,18 @@ def _fit(
     model: Model,
     train: data.Split,
     history: training.History,
-    chosen: dict[str, Any],
-    callbacks: Sequence[training.Callback],
-    options: argparse.Namespace,
+    settings: dict[str, Any],
+    own: dict[str, Any],
 ) -> None:
     """Train each kind of model on what it is for."""
-    names = ("epochs", "batch_size", "max_learning_rate", "seed", "precision")
-    settings = {name: chosen[name] for name in names}
-    settings |= {"callbacks": callbacks, "history": history, "cuda_graph": options.cuda_graph}
+    settings = {**settings, "history": history}
     if isinstance(model, Classifier):
         training.fit(model, objectives.cross_entropy, train, prepare=data.jitter, **settings)
     elif isinstance(model, InpaintingCVAE):
-        objective = objectives.inpainting(masks.SOURCES[options.mask])
+        objective = objectives.inpainting(masks.SOURCES[own["mask"]])
         training.fit(model, objective, train, prepare=data.nudge, **settings)
     elif isinstance(model, GAN):
-        game = objectives.adversarial(options.penalty)
+        game = objectives.adversarial(own["penalty"])
         training.fit(
             model, game, train, prepare=data.grey, momentum=objectives.GAN_MOMENTUM, **settings
         )
@@ -324,17 +359,20 @@ def prepare(dataset: str, *names: str, effort: float = EFFORT) -> None:
         effort: the share of MNIST's epochs, above 0 and at most 1; one epoch is the least.
 
     Raises:
-        CheckpointError: a name that no shipped weights have, or an unfinished run that began with
-            another effort.
+        ValueError: a name that no shipped weights have, an effort out of range.
+        CheckpointError: an unfinished run that began with another effort.
         KeyboardInterrupt: it was stopped; the next call goes on from there.
     """
     check_choice("dataset", dataset, data.NAMES)
-    check_number("effort", effort, most=1)
     check_positive("effort", effort)
+    check_number("effort", effort, least=0, most=1)
+    shipped_ones = checkpoints.shipped()
+    for name in names:
+        check_choice("name", name, shipped_ones)
     if dataset == checkpoints.SHIPPED:
         return
     for name in dict.fromkeys(("classifier", *names)):  # a GAN's training ends before the judge
-        _, shipped = checkpoints.load(name)
+        _, shipped = checkpoints.load(checkpoints.folder() / f"{name}.safetensors")
         out = checkpoints.folder(dataset) / f"{name}.safetensors"
         unfinished = out.with_name(f"{out.name}.run").is_file()
         if out.is_file() and not unfinished:
@@ -359,20 +397,25 @@ def prepare(dataset: str, *names: str, effort: float = EFFORT) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> int:
-    shipped = sorted(file.stem for file in checkpoints.folder().glob("*.safetensors"))
-    prepare(options.data, *(options.weights or shipped), effort=options.effort)
+    prepare(options.data, *(options.weights or checkpoints.shipped()), effort=options.effort)
     return 0
 
 
 def _sample(options: argparse.Namespace) -> int:
+    check_at_least("--per-label", options.per_label, 1)
+    check_seed("--seed", options.seed)
     model = checkpoints.load_generator(options.checkpoint)
+    _check_out(options.out)
     classes = _class_names(checkpoints.load(options.checkpoint)[1], model.num_classes)
-    images, _ = evaluation.sample_labels(model, options.per_label, options.seed)
+    images, labels = evaluation.sample_labels(model, options.per_label, options.seed)
     from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
 
     # A label beyond the classes was never learned, and its images would mean nothing.
     known = images[: len(classes) * options.per_label]
-    figure = plotting.digit_grid(known, options.per_label, classes)
+    hears = model.condition(labels).shape[1] > 0
+    if not hears:
+        print(f"NOTE: a {model.name} hears no label: its rows have no names", file=sys.stderr)
+    figure = plotting.digit_grid(known, options.per_label, classes if hears else ())
     _write_picture(figure, options.out)
     return 0
 
@@ -393,10 +436,17 @@ def _inpaint(options: argparse.Namespace) -> int:
     check_at_least("--completions", options.completions, 1)
     check_seed("--seed", options.seed)
     model = checkpoints.load_inpainting(options.checkpoint, trained_on=options.data)
-    test = data.load(options.data).test.take(options.digits)
+    learned = _mask_of(checkpoints.load(options.checkpoint, trained_on=options.data)[1])
+    mask = getattr(options, "mask", learned)
+    if learned not in (mask, "mixed"):
+        print(f"NOTE: {options.checkpoint} learned to fill {learned}, not {mask}", file=sys.stderr)
+    _check_out(options.out)
+    test = data.load(options.data).test
+    check_at_least("--digits", options.digits, 1, len(test))
+    test = test.take(options.digits)
     generator = torch.Generator().manual_seed(options.seed)
     x = data.to_unit(test.images)
-    given = masks.hide(x, masks.SOURCES[options.mask](len(x), generator))  # (N, 2, 28, 28)
+    given = masks.hide(x, masks.SOURCES[mask](len(x), generator))  # (N, 2, 28, 28)
     with torch.no_grad():
         filled = [model.sample(given, generator) for _ in range(options.completions)]
     numbered = {f"filled {number}": images for number, images in enumerate(filled, start=1)}
@@ -407,9 +457,15 @@ def _inpaint(options: argparse.Namespace) -> int:
     return 0
 
 
+def _mask_of(provenance: checkpoints.Provenance) -> str:
+    """Return what an inpainting model did not see in training."""
+    return str(provenance.training.get("mask", "centre"))
+
+
 def _write_picture(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, format="png")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=100, format="png")
+    write_whole(path, picture.getvalue())
     print(f"wrote {path}")
 
 
@@ -421,6 +477,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError("evaluate needs checkpoints, or --all")
     if options.all and options.json:
         raise ValueError("--json must be left out with --all, which writes CSV and Markdown")
+    if hasattr(options, "out") and not options.all:
+        raise ValueError("--out must be left out without --all, which alone writes files")
+    out: Path = getattr(options, "out", Path("build"))
     device = training.pick_device(options.device)
     dataset = data.load(options.data)
     # What is missing or damaged is refused before minutes are spent.
@@ -429,6 +488,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         for name in (*options.checkpoint, *(evaluation.COMPARED if options.all else ()))
     }
     holes = evaluation.recorded_holes(dataset.name) if options.all else None
+    if options.all:
+        _check_out(out / "comparison.csv")
     judge = checkpoints.load_classifier(options.judge, device, dataset.name)
     for name, (_, provenance) in loaded.items():
         if caveat := provenance.caveat(dataset):  # what a reader of the figures must know
@@ -438,16 +499,15 @@ def _evaluate(options: argparse.Namespace) -> int:
         rows = {}
         for name in options.checkpoint:
             model, provenance = loaded[name]
-            mask = str(provenance.training.get("mask", "centre"))
             rows[name] = evaluation.measure(
-                model, dataset.test, options.seed, samples, mask, reference
+                model, dataset.test, options.seed, samples, _mask_of(provenance), reference
             )
         _print(dataset, rows, as_json=options.json)
     if holes is not None:
         compared = evaluation.compare(
             reference, dataset, options.seed, samples, device, progress=sys.stderr
         )
-        _write_tables(options.out, {"comparison": compared, "holes": holes})
+        _write_tables(out, {"comparison": compared, "holes": holes})
     return 0
 
 
@@ -463,10 +523,9 @@ def _print(dataset: data.Dataset, rows: dict[str, dict[str, float]], as_json: bo
 
 
 def _write_tables(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        table.to_csv(folder / f"{name}.csv", float_format="%.4f")
+        write_whole(folder / f"{name}.csv", table.to_csv(float_format="%.4f").encode())
         shown = evaluation.readable(table) if name == "comparison" else table.round(1)
         text = shown.to_markdown()
-        (folder / f"{name}.md").write_text(f"{text}\n")
+        write_whole(folder / f"{name}.md", f"{text}\n".encode())
         print(f"{text}\n\nwrote {folder / name}.csv and .md\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -281,12 +282,45 @@ def test_weights_of_something_else_are_refused(
     "weights of another size than their header says",
     "refused with the tensor named",
 )
-def test_weights_that_do_not_fit_their_header_are_refused(saved: Path) -> None:
-    wide = model_of(0, width=9)
-    claimed = Provenance("label_cvae", model_of(0).config, data=MNIST)
-    checkpoints.save(saved, wide, claimed)
+@pytest.mark.parametrize("width", [9, 10**7], ids=["a little", "by terabytes"])
+def test_weights_that_do_not_fit_their_header_are_refused(saved: Path, width: int) -> None:
+    """By their shapes: a small file cannot make anybody lay out an enormous model."""
+    claimed = dataclasses.asdict(Provenance("label_cvae", {"width": width}, data=MNIST))
+    checkpoints._write(saved, model_of(0).state_dict(), checkpoints._HEADER_KEY, claimed)
     with pytest.raises(CheckpointError, match=r"does not fit .*(\n.*)*size mismatch for recog"):
         checkpoints.load(saved)
+
+
+@pytest.mark.reliability(
+    "checkpoints",
+    "a header whose parts are of other types, with a digest that is right",
+    "a CheckpointError that names the part",
+)
+@pytest.mark.parametrize("part", ["config", "training", "data", "metrics", "command", "model"])
+def test_a_header_in_another_form_is_refused(saved: Path, part: str) -> None:
+    header = dataclasses.asdict(Provenance("label_cvae", model_of(0).config, data=MNIST))
+    for nonsense in (None, [1], 5):
+        header[part] = nonsense
+        checkpoints._write(saved, model_of(0).state_dict(), checkpoints._HEADER_KEY, header)
+        with pytest.raises(CheckpointError, match=f"{part} must be (dict|str), got"):
+            checkpoints.load(saved)
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [Provenance("vae", model_of(0).config), Provenance("label_cvae", {"width": 9})],
+    ids=["another model", "another size"],
+)
+def test_a_provenance_that_would_not_rebuild_the_model_is_refused(
+    saved: Path, provenance: Provenance
+) -> None:
+    before = saved.read_bytes()
+    with pytest.raises(ValueError, match="provenance must have the model's own name and config"):
+        checkpoints.save(saved, model_of(0), provenance)
+    tensor = Provenance("label_cvae", model_of(0).config, metrics={"nll": torch.zeros(())})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match=r"text and numbers.*Tensor"):
+        checkpoints.save(saved, model_of(0), tensor)
+    assert saved.read_bytes() == before
 
 
 # ---------------------------------------------------------------- no space, no permission
@@ -334,7 +368,11 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "path must be str or Path, got 5": lambda path: checkpoints.load(5),  # type: ignore[arg-type]
     "path must be str or Path, got None": lambda path: checkpoints.load_run(None, {}),  # type: ignore[arg-type]
     "about must be dict, got 'tiny'": lambda path: checkpoints.load_run(path, "tiny"),  # type: ignore[arg-type]
-    "model must be Module, got 'vae'": lambda path: checkpoints.save(path, "vae", MADE),  # type: ignore[arg-type]
+    "model must be Classifier or ConditionalGenerator, got 'vae'": lambda path: checkpoints.save(
+        path,
+        "vae",  # type: ignore[arg-type]
+        MADE,
+    ),
     "provenance must be Provenance, got {}": lambda path: checkpoints.save(path, model_of(0), {}),  # type: ignore[arg-type]
     "history must be History, got 5": lambda path: checkpoints.save_run(path, 5, {}),  # type: ignore[arg-type]
 }
