@@ -11,6 +11,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypeVar
 
 import torch
@@ -18,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from cvae_utils.checks import check_choice, check_is
+from cvae_utils.checks import check_choice, check_is, check_positive
 from cvae_utils.data import NAMES, Dataset
 from cvae_utils.files import write_whole
 from cvae_utils.models import (
@@ -32,7 +33,7 @@ from cvae_utils.models import (
     build,
 )
 from cvae_utils.snapshots import Snapshot
-from cvae_utils.training import Callback, History
+from cvae_utils.training import Callback, History, pick_device
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
@@ -164,15 +165,19 @@ def load(
 
     Args:
         path: a file, or a bare name such as `"label_cvae"`: weights in `folder(trained_on)`.
-        device: where the model is wanted.
+        device: where the model is wanted, as `training.pick_device` takes it.
         trained_on: the data set that the weights must have learned, one of `data.NAMES`. None
             takes any file, and for a bare name the shipped weights.
 
     Raises:
+        TypeError: a path, a device or a name of another kind.
+        ValueError: a device that is not there.
         CheckpointError: no such file, a damaged one, one that this project did not write, or one
             of another data set.
     """
     check_is("path", path, (str, Path))
+    check_is("trained_on", trained_on, (str, NoneType), "a data set's name or None")
+    device = pick_device(device)
     if isinstance(path, str) and Path(path).name == path and not Path(path).is_file():
         path = folder(trained_on or SHIPPED) / f"{path.removesuffix('.safetensors')}.safetensors"
     path = Path(path)
@@ -349,6 +354,9 @@ class RunFile(Callback):
     """
 
     def __init__(self, path: Path | str, about: dict[str, Any], every: float = 10.0) -> None:
+        check_is("path", path, (str, Path))
+        check_is("about", about, dict)
+        check_positive("every", every)
         self.path, self.about, self.every = Path(path), about, every
         self._written = -1.0
 

@@ -29,6 +29,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import NoReturn
 
 import numpy as np
@@ -243,12 +244,15 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
         1,000 offline digits (MNIST only), after one line on stderr that says so.
 
     Raises:
+        TypeError: a root that is no path, a download that is not a bool.
         ValueError: an unknown name.
         FileNotFoundError: `CVAE_DATA` names a folder that does not exist.
         DataFileError: a file that was found is not the original.
         DataUnavailableError: no source had the data set.
     """
     check_choice("name", name, NAMES)
+    check_is("root", root, (str, Path, NoneType), "a folder or None")
+    check_is("download", download, bool)
     original = ORIGINALS[name]
     # Named as the reader knows them: an absolute path would end up in every saved notebook.
     folders = {

@@ -76,7 +76,13 @@ class History:
     snapshot: Snapshot | None = field(default=None, repr=False, compare=False)
 
     def curve(self, term: str) -> list[float]:
-        """Return one term's mean, epoch by epoch."""
+        """Return one term's mean, epoch by epoch.
+
+        Raises:
+            ValueError: no epoch has such a term.
+        """
+        if self.epochs:
+            check_choice("term", term, tuple(self.epochs[0]))
         return [epoch[term] for epoch in self.epochs]
 
 
@@ -157,12 +163,14 @@ class ProgressBar(Callback):
         self._bar.close()
 
 
-def pick_device(name: str = "auto") -> torch.device:
+def pick_device(name: torch.device | str = "auto") -> torch.device:
     """Return the device of that name; `"auto"` is the GPU if there is one, else the CPU.
 
     Raises:
+        TypeError: neither a name nor a device.
         ValueError: no device has that name, or this PyTorch cannot use it.
     """
+    check_is("device", name, (str, torch.device), "a name or a torch.device")
     if name == "auto":
         if not torch.cuda.is_available():
             return torch.device("cpu")
@@ -240,6 +248,7 @@ def fit(
     check_is("train", train, Split)
     check_same_classes("train", train.num_classes, model)
     check_function("prepare", prepare, "(images, generator)")
+    check_is("callbacks", callbacks, Sequence, "a sequence of Callback objects")
     for callback in callbacks:
         check_is("callbacks", callback, Callback, "a sequence of Callback objects")
     check_is("history", history, (History, NoneType), "a History or None")

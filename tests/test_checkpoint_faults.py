@@ -367,6 +367,16 @@ MADE = Provenance("vae", {})
 CALLS: dict[str, Callable[[Any], object]] = {
     "path must be str or Path, got 5": lambda path: checkpoints.load(5),  # type: ignore[arg-type]
     "path must be str or Path, got None": lambda path: checkpoints.load_run(None, {}),  # type: ignore[arg-type]
+    "device must be a name or a torch.device, got 3": lambda path: checkpoints.load(path, 3),  # type: ignore[arg-type]
+    "device must be one to compute on, got 'abacus'": lambda path: checkpoints.load(path, "abacus"),
+    "trained_on must be a data set's name or None, got 3": lambda path: checkpoints.load(
+        path,
+        "cpu",
+        3,  # type: ignore[arg-type]
+    ),
+    "path must be str or Path, got 3": lambda path: checkpoints.RunFile(3, {}),  # type: ignore[arg-type]
+    "about must be dict, got 'a run'": lambda path: checkpoints.RunFile(path, "a run"),  # type: ignore[arg-type]
+    "every must be a positive number, got 0": lambda path: checkpoints.RunFile(path, {}, 0),
     "about must be dict, got 'tiny'": lambda path: checkpoints.load_run(path, "tiny"),  # type: ignore[arg-type]
     "model must be Classifier or ConditionalGenerator, got 'vae'": lambda path: checkpoints.save(
         path,
@@ -381,11 +391,11 @@ CALLS: dict[str, Callable[[Any], object]] = {
 @pytest.mark.reliability(
     "input",
     "no path, no model, no history given to save and load",
-    "a TypeError that names the argument, what came and what was wanted",
+    "an error that names the argument, what came and what was wanted",
 )
 @pytest.mark.parametrize("message", CALLS)
 def test_nonsense_is_named(saved: Path, message: str) -> None:
     before = saved.read_bytes()
-    with pytest.raises(TypeError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         CALLS[message](saved)
     assert saved.read_bytes() == before

@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,20 @@ def test_data_folder_comes_before_the_environment_variable(
     (tmp_path / "root").mkdir()
     (small / "MNIST").rename(tmp_path / "root" / "MNIST")
     assert str(tmp_path / "root") in data.load(root=tmp_path / "root").source
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"root": 3}, "root must be a folder or None, got 3"),
+        ({"download": None}, "download must be bool, got None"),
+        ({"download": "no"}, "download must be bool, got 'no'"),
+    ],
+    ids=str,
+)
+def test_a_bad_argument_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=f"^{message}"):
+        data.load(**settings)
 
 
 def test_environment_variable_that_names_nothing_is_an_error(

@@ -114,6 +114,17 @@ def test_the_readme_names_the_versions_that_were_tried(name: str) -> None:
     assert re.findall(rf"\b{name} ([\d.]+\d)", tried) == [oldest, pinned_versions()[name]]
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_readme_gives_a_notebooks_time_as_its_own_head_does(path: Path) -> None:
+    readme = (ROOT / "README.md").read_text()
+    (row,) = [line for line in readme.splitlines() if f"](notebooks/{path.name}) | " in line]
+    head = nbformat.read(path, as_version=4).cells[0].source
+    (whole,) = re.findall(r"^\| the whole notebook \| ([^|]+) \|", head, flags=re.MULTILINE)
+    watched = re.findall(r"^\| of which you watch .*? \| ([^|:]+)[:|]", head, flags=re.MULTILINE)
+    training = f" ({watched[0].strip()} of training)" if watched else ""
+    assert f"| {whole}{training} |" in row
+
+
 def test_no_file_names_a_package_registry() -> None:
     hosts = re.compile(r"py" r"pi\.org|python" r"hosted|anaconda\.org|registry\.npm" r"js")
     listed = subprocess.run(

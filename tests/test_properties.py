@@ -1802,7 +1802,8 @@ def valid(entry: Entry, batch: int) -> Strategy:
 
 @pytest.mark.reliability(
     "input",
-    "every public function, valid arguments of every kind, size and dtype",
+    "every public function of checks, data, masks, models, objectives, evaluation, plotting and "
+    "pictures, valid arguments of every kind, size and dtype",
     "the right shape, dtype and range, and nothing that is not finite",
 )
 @pytest.mark.parametrize("entry", ENTRIES, ids=str)
@@ -1821,7 +1822,7 @@ def test_valid_arguments_give_what_is_promised(
 
 @pytest.mark.reliability(
     "input",
-    "every argument of every public function: another type, dtype, shape, size, range, precision, "
+    "every argument of the same functions: another type, dtype, shape, size, range, precision, "
     "layout, device, NaN, nothing at all",
     "a TypeError or ValueError that names the argument",
 )

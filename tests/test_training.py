@@ -408,6 +408,20 @@ def test_a_bad_argument_is_named_before_anything_happens(
     assert diary.entries == []
 
 
+@pytest.mark.parametrize("callbacks", [None, torch.zeros(0), Diary()], ids=repr)
+def test_callbacks_come_in_a_sequence(callbacks: Any) -> None:
+    with pytest.raises(TypeError, match=r"^callbacks must be a sequence of Callback objects, got"):
+        fit_ten(callbacks)
+
+
+def test_a_curve_is_that_of_a_term_that_was_recorded() -> None:
+    history = History(epochs=[{"loss": 2.0, "kl": 1.0}, {"loss": 1.5, "kl": 0.5}])
+    assert history.curve("kl") == [1.0, 0.5]
+    assert History().curve("kl") == []
+    with pytest.raises(ValueError, match=r"^term must be one of 'loss', 'kl', got 'nothing'"):
+        history.curve("nothing")
+
+
 @pytest.mark.reliability(
     "input",
     "no model, one without weights, no data, no objective; one that returns something else",
@@ -458,6 +472,12 @@ def test_the_bar_of_a_run_that_goes_on_counts_what_is_left(
     last = capsys.readouterr().out.split("\r")[-1]
     assert last.startswith("100%")
     assert "epoch 3/3" in last
+
+
+@pytest.mark.parametrize("name", [None, [], 0], ids=repr)
+def test_a_device_is_named(name: Any) -> None:
+    with pytest.raises(TypeError, match=r"^device must be a name or a torch.device, got"):
+        training.pick_device(name)
 
 
 def test_devices_go_by_name_and_auto_takes_a_gpu_where_there_is_one() -> None:
