@@ -24,10 +24,11 @@ from cvae_utils.training import History, fit
 
 SIZE = 2
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"  # nobody else shall listen in
-Work = Callable[[data.Split], tuple[nn.Module, History]]
+Run = tuple[nn.Module, History]
+Ends = dict[str, list[dict[str, Any]]]  # of each run, what each process ended with
 
 
-def plain(split: data.Split) -> tuple[nn.Module, History]:
+def plain(split: data.Split) -> Run:
     """Train what draws no noise at all: a network without a code, on grey images, one mask."""
     torch.manual_seed(0)
     model = InpaintingCVAE(latent_dim=0, width=4, hidden=8)
@@ -35,7 +36,7 @@ def plain(split: data.Split) -> tuple[nn.Module, History]:
     return model, fit(model, objective, split, epochs=2, batch_size=16, prepare=data.grey)
 
 
-def noisy(split: data.Split) -> tuple[nn.Module, History]:
+def noisy(split: data.Split) -> Run:
     """Train for one step, with binarization and codes drawn at random."""
     torch.manual_seed(0)
     model = LabelCVAE(latent_dim=3, width=8)
@@ -43,7 +44,7 @@ def noisy(split: data.Split) -> tuple[nn.Module, History]:
     return model, fit(model, objectives.negative_elbo, split, max_learning_rate=1e6, **settings)
 
 
-def game(split: data.Split) -> tuple[nn.Module, History]:
+def game(split: data.Split) -> Run:
     """Train two networks against each other."""
     torch.manual_seed(0)
     model = CGAN(latent_dim=3, width=4, hidden=8)
@@ -52,23 +53,36 @@ def game(split: data.Split) -> tuple[nn.Module, History]:
     return model, fit(model, objective, split, epochs=1, batch_size=16, **settings)
 
 
-def member(rank: int, folder: Path, work: Work, split: data.Split) -> None:
-    """Be one of the processes; leave weights and history behind."""
+RUNS: dict[str, tuple[Callable[[data.Split], Run], int]] = {  # each with its number of digits
+    "plain": (plain, 49),  # one is left over, and the last batch has 16
+    "noisy": (noisy, 24),
+    "game": (game, 48),
+}
+
+
+def member(rank: int, folder: Path, digits: data.Split) -> None:
+    """Be one of the processes; leave weights and histories behind."""
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = LOOPBACK
     dist.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=SIZE)
     assert crew() == Crew(rank, SIZE)
-    model, history = work(split)
-    torch.save({"model": model.state_dict(), "epochs": history.epochs}, folder / f"{rank}")
+    ends = {}
+    for name, (run, count) in RUNS.items():
+        model, history = run(digits.take(count))
+        ends[name] = {"model": model.state_dict(), "epochs": history.epochs}
+    torch.save(ends, folder / f"{rank}")
     dist.destroy_process_group()
 
 
-def together(folder: Path, work: Work, split: data.Split) -> list[dict[str, Any]]:
-    """Train in two processes; return what each ended with."""
-    context = spawn(member, (folder, work, split), nprocs=SIZE, join=False)
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory, digits: data.Split) -> Ends:
+    """Train in two processes, one run after the other: to start them takes the longest."""
+    folder = tmp_path_factory.mktemp("together")
+    context = spawn(member, (folder, digits), nprocs=SIZE, join=False)
     while not context.join():  # each call waits for one of them, and raises what it raised
         pass
-    return [torch.load(folder / str(rank), weights_only=True) for rank in range(SIZE)]
+    members = [torch.load(folder / str(rank), weights_only=True) for rank in range(SIZE)]
+    return {name: [each[name] for each in members] for name in RUNS}
 
 
 def assert_same(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
@@ -91,21 +105,18 @@ def test_shares_are_disjoint_and_complete() -> None:
     assert sorted(torch.cat(shares).tolist()) == rows.tolist()
 
 
-def test_two_processes_end_where_one_does(tmp_path: Path, digits: data.Split) -> None:
-    split = digits.take(49)  # one is left over, and the last batch has 16
-    first, second = together(tmp_path, plain, split)
-    alone, history = plain(split.take(48))
+def test_two_processes_end_where_one_does(ends: Ends, digits: data.Split) -> None:
+    first, second = ends["plain"]
+    alone, history = plain(digits.take(48))
     assert_same(first["model"], alone.state_dict())
     assert_same(first["model"], second["model"])
     for row, wanted in zip(first["epochs"], history.epochs, strict=True):
         assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-5)  # the mean over both shares
 
 
-def test_with_noise_the_gradient_is_the_mean_of_the_shares(
-    tmp_path: Path, digits: data.Split
-) -> None:
+def test_with_noise_the_gradient_is_the_mean_of_the_shares(ends: Ends, digits: data.Split) -> None:
     split = digits.take(24)
-    first, second = together(tmp_path, noisy, split)
+    first, second = ends["noisy"]
     assert_same(first["model"], second["model"])
     # The same by hand, in one process: each share with the noise of its process.
     torch.manual_seed(0)
@@ -128,8 +139,8 @@ def test_with_noise_the_gradient_is_the_mean_of_the_shares(
         assert torch.equal(moved[clear].sign(), signs), name
 
 
-def test_a_game_is_played_by_two_processes_too(tmp_path: Path, digits: data.Split) -> None:
-    first, second = together(tmp_path, game, digits.take(48))
+def test_a_game_is_played_by_two_processes_too(ends: Ends) -> None:
+    first, second = ends["game"]
     trained = {name for name, _ in CGAN(latent_dim=3, width=4, hidden=8).named_parameters()}
     for name in trained:
         torch.testing.assert_close(first["model"][name], second["model"][name])
