@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -252,7 +253,48 @@ def test_unusable_numbers_of_samples_are_refused(
         evaluation.negative_log_likelihood(model, digits, samples)
 
 
+# ---------------------------------------------------------------- images from their codes
+
+
+def test_the_reconstruction_error_is_that_of_a_plain_computation(
+    model: LabelCVAE, digits: data.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.no_grad():  # a code that matters, so that its mean differs from a draw
+        model.generation_net.get_parameter("layers.0.weight").mul_(4)
+        x = digits.images.double() / 255
+        c = nn.functional.one_hot(digits.labels, 10).double()
+        plain = copy.deepcopy(model).double()
+        mu, _ = plain.recognition_net(x, c)
+        drawn = 1 / (1 + (-plain.generation_net(mu, c)).exp())
+    apart = [
+        sum((is_ - made) ** 2 for is_, made in zip(*pair, strict=True))
+        for pair in zip(x.flatten(1).tolist(), drawn.flatten(1).tolist(), strict=True)
+    ]
+    mean = sum(apart) / len(apart)
+    variance = sum((one - mean) ** 2 for one in apart) / (len(apart) - 1)
+    for at_once in (100, 30):  # in one chunk, and in four, the last of which is smaller
+        monkeypatch.setattr(evaluation.likelihood, "CHUNK", at_once)
+        measured = evaluation.reconstruction_error(model, digits)
+        assert measured.value == pytest.approx(mean, rel=1e-5)
+        assert measured.standard_error == pytest.approx(math.sqrt(variance / 100), rel=1e-4)
+
+
 # ---------------------------------------------------------------- what a code knows
+
+
+class Known(nn.Module):
+    """A recognition network that says the same of every image."""
+
+    def forward(self, x: Tensor, c: Tensor) -> Gaussian:
+        mu = torch.tensor([3.0, 0.0, 1.0]).expand(len(x), -1)
+        return Gaussian(mu, torch.zeros_like(mu))
+
+
+def test_kl_per_dimension_names_the_dimensions(digits: data.Split) -> None:
+    model = LabelCVAE(latent_dim=3, width=8)
+    model.recognition_net = Known()
+    per_dimension = evaluation.kl_per_dimension(model, digits)
+    assert per_dimension.tolist() == pytest.approx([4.5, 0, 0.5])  # mu^2 / 2 beside N(0, 1)
 
 
 def test_kl_per_dimension_adds_up_to_the_kl_of_the_elbo(
