@@ -277,6 +277,26 @@ def test_the_readmes_comparison_is_the_one_that_was_measured() -> None:
             assert measured["coverage"] == pytest.approx(recorded["coverage"], abs=0.002)
 
 
+def test_the_table_of_holes_is_the_one_that_was_measured() -> None:
+    holes = evaluation.recorded_holes()
+    assert (ROOT / "docs" / "holes.csv").read_text() == holes.to_csv(float_format="%.4f")
+    assert (ROOT / "docs" / "holes.md").read_text() == holes.round(1).to_markdown() + "\n"
+    assert [*holes.index] == [name for name in masks.SOURCES if name != "mixed"]
+    for mask, row in holes.iterrows():
+        name = f"inpainting_{str(mask).replace('-', '_')}"
+        plain, own, shared = (
+            checkpoints.load(each)[1].metrics
+            for each in (f"{name}_plain", name, "inpainting_mixed")
+        )
+        assert row.to_dict() == {
+            "plain network": plain[f"nll_{mask}"],
+            "−ELBO": own[f"negative_elbo_{mask}"],
+            "codes from the prior": own[f"nll_prior_{mask}"],
+            "codes from q": own[f"nll_{mask}"],
+            "one CVAE for all masks": shared[f"nll_{mask}"],
+        }
+
+
 def test_readme_figures_of_the_holes_are_those_in_their_files() -> None:
     readme = (ROOT / "README.md").read_text()
     for mask in [name for name in masks.SOURCES if name != "mixed"]:
