@@ -89,8 +89,9 @@ def test_a_path_may_be_text_and_its_folder_is_made(
     assert torch.equal(weights(checkpoints.load_vae(path)), weights(model))
 
 
-def test_a_bare_name_means_shipped_weights() -> None:
-    by_name = checkpoints.load_classifier("classifier")
+@pytest.mark.parametrize("name", ["classifier", "classifier.safetensors"])
+def test_a_bare_name_means_shipped_weights(name: str) -> None:
+    by_name = checkpoints.load_classifier(name)
     by_path = checkpoints.load_classifier(checkpoints.folder() / "classifier.safetensors")
     assert torch.equal(weights(by_name), weights(by_path))
     assert torch.equal(weights(checkpoints.load_classifier()), weights(by_path))
@@ -244,6 +245,38 @@ def test_the_kind_of_model_that_is_wanted_is_checked(saved: Path) -> None:
         checkpoints.load_vae("classifier")
     with pytest.raises(CheckpointError, match=r"weights\.safetensors is a label_cvae, a classifie"):
         checkpoints.load_classifier(saved)
+
+
+LOADERS: dict[Callable[..., object], str] = {
+    checkpoints.load: "vae",
+    checkpoints.load_generator: "cgan",
+    checkpoints.load_vae: "label_cvae",
+    checkpoints.load_gan: "gan",
+    checkpoints.load_inpainting: "inpainting_mixed",
+    checkpoints.load_classifier: "classifier",
+}
+
+
+@pytest.mark.reliability(
+    "checkpoints",
+    "weights of another data set than wanted, asked for as each kind of model",
+    "refused with both named",
+)
+@pytest.mark.parametrize("load", LOADERS, ids=lambda load: load.__name__)
+def test_weights_of_other_data_are_refused(load: Callable[..., object]) -> None:
+    path = checkpoints.folder() / f"{LOADERS[load]}.safetensors"
+    load(path, trained_on="mnist")
+    with pytest.raises(CheckpointError, match="was trained on mnist, kmnist was wanted"):
+        load(path, trained_on="kmnist")
+
+
+@pytest.mark.parametrize("load", LOADERS, ids=lambda load: load.__name__)
+def test_weights_come_to_the_device_that_is_wanted(load: Callable[..., object]) -> None:
+    """To one that every machine has, though nothing can be computed there."""
+    loaded = load(LOADERS[load], "meta")
+    model = loaded[0] if isinstance(loaded, tuple) else loaded
+    assert isinstance(model, torch.nn.Module)
+    assert {weights.device.type for weights in model.state_dict().values()} == {"meta"}
 
 
 # ---------------------------------------------------------------- the caveat
