@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import random
 import resource
@@ -217,6 +218,60 @@ def test_the_mouse_draws_and_only_while_it_is_pressed(
     app.again.click()
     assert app.strokes == []
     assert app.picture.value == first
+
+
+def front_end(app: DrawingExplorer, event: str, x: float, y: float) -> None:
+    """Tell the canvas what a browser does of a mouse or a finger; none is left at the end."""
+    fingers = [] if event in ("touch_end", "touch_cancel") else [{"x": x, "y": y}]
+    where = {"touches": fingers} if event.startswith("touch") else {"x": x, "y": y}
+    app.canvas._handle_custom_msg({"event": event, **where}, [])
+
+
+@pytest.mark.parametrize(
+    ("begin", "move", "end"),
+    [
+        ("mouse_down", "mouse_move", "mouse_up"),
+        ("mouse_down", "mouse_move", "mouse_out"),
+        ("touch_start", "touch_move", "touch_end"),
+        ("touch_start", "touch_move", "touch_cancel"),
+    ],
+)
+def test_a_stroke_is_what_the_browser_tells_of_mouse_or_finger(
+    inpainting: InpaintingCVAE, images: torch.Tensor, begin: str, move: str, end: str
+) -> None:
+    app = DrawingExplorer(inpainting, images[:5])
+    for event, x in ((begin, 55), (move, 105), (move, 155), (end, 155), (move, 200)):
+        front_end(app, event, x, 145)
+    assert app.strokes == [Stroke("ink", ((14.0, 5.0), (14.0, 10.0), (14.0, 15.0)))]
+    assert saved_state(app.picture.value) == app.state
+
+
+@pytest.mark.parametrize(("pause", "fillings"), [(math.inf, 2), (-math.inf, 52)])
+def test_between_two_fillings_is_a_pause_and_the_last_shows_the_whole_stroke(
+    inpainting: InpaintingCVAE,
+    images: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+    pause: float,
+    fillings: int,
+) -> None:
+    app, count = DrawingExplorer(inpainting, images[:5]), 0
+    draw = app.draw
+
+    def counted() -> torch.Tensor:
+        nonlocal count
+        count += 1
+        return draw()
+
+    assert app.PAUSE > 0
+    monkeypatch.setattr(app, "PAUSE", pause)
+    monkeypatch.setattr(app, "draw", counted)
+    front_end(app, "mouse_down", 50, 50)
+    for step in range(50):
+        front_end(app, "mouse_move", 50 + 4 * step, 60)
+    front_end(app, "mouse_up", 250, 60)
+    assert count == fillings
+    assert [len(stroke.points) for stroke in app.strokes] == [51]
+    assert saved_state(app.picture.value) == app.state
 
 
 def test_another_page_begins_without_strokes(
