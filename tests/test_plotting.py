@@ -185,12 +185,28 @@ def test_learning_curves_draw_into_given_axes() -> None:
     assert [list(np.asarray(panel.lines[0].get_ydata())) for panel in panels] == [[210.5], [3.25]]
 
 
-def test_live_curves_leave_no_figure_open(capsys: pytest.CaptureFixture[str]) -> None:
+def test_live_curves_are_drawn_anew_every_epoch_and_leave_no_figure_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[list[list[float]]] = []
+
+    class Handle:
+        """Where a notebook shows something that changes."""
+
+        def display(self, *_: object, **__: object) -> None:
+            shown.append([])
+
+        def update(self, figure: Figure) -> None:
+            shown.append([list(np.asarray(axes.lines[0].get_ydata())) for axes in figure.axes])
+
+    monkeypatch.setattr("IPython.display.DisplayHandle", Handle)
     live = plotting.LiveCurves()
     live.on_start(2, 3)
     for count in (1, 2):
         live.on_epoch(History(ROWS[:count], planned=2))
     live.on_end(History(ROWS[:2], planned=2))
+    curves = [[row[term] for row in ROWS[:2]] for term in ("loss", "kl")]
+    assert shown == [[], [curve[:1] for curve in curves], curves]
     assert plt.get_fignums() == []
 
 
