@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,14 @@ def inpainting() -> InpaintingCVAE:
 def digits() -> data.Split:
     """100 real test digits, from whichever source is there without the network."""
     return data.load(download=False).test.take(100)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Make an interrupt raise KeyboardInterrupt, also where a test runner has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +103,16 @@ def test_an_interrupt_at_any_step_costs_nothing(
 
 
 @pytest.fixture
-def alarm() -> Iterator[Callable[[float], bool]]:
+def alarm(ctrl_c: None) -> Iterator[Callable[[float], bool]]:
     """A clock that presses Ctrl-C after some seconds, wherever the program is then."""
 
     def press(*_: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    # A test runner may have Ctrl-C ignored.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     unused = signal.signal(signal.SIGALRM, press)
     yield lambda seconds: bool(signal.setitimer(signal.ITIMER_REAL, seconds))
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, unused)
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.reliability(
@@ -173,6 +171,17 @@ def test_an_interrupt_waits_for_the_end_of_the_step(
     assert torch.equal(weights(model), seen[-1])
     assert not torch.equal(seen[-1], seen[-2])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_run_on_another_thread_leaves_ctrl_c_alone(digits: data.Split) -> None:
+    """Python lets the main thread alone say what a signal does."""
+    whole, model = tiny(), tiny()
+    train(whole, digits)
+    with ThreadPoolExecutor(1) as pool:
+        history = pool.submit(train, model, digits).result()
+    assert len(history.epochs) == 3
+    assert torch.equal(weights(model), weights(whole))
 
 
 IN_A_NOTEBOOK = [
@@ -510,13 +519,29 @@ def test_a_poisoned_epoch_is_undone(
     record_property("cases", 9)
 
 
+def full_gpu() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+SHORTAGES: dict[str, Callable[[], object]] = {
+    "processor": lambda: torch.empty(2**58),  # bytes that no machine has
+    "GPU": full_gpu,
+    "Python": lambda: bytearray(2**62),
+}
+
+
 @pytest.mark.reliability(
     "training",
-    "memory that runs out in a step (the allocator's own error)",
+    "memory that runs out in a step (the errors of torch's allocators, and Python's own)",
     "an error that names batch_size; model and history are kept, and go on",
 )
-@pytest.mark.parametrize("step", [1, 5, 9])
-def test_a_batch_too_large_for_the_memory_is_named(digits: data.Split, step: int) -> None:
+@pytest.mark.parametrize(
+    ("where", "step"),
+    [("processor", 1), ("processor", 5), ("processor", 9), ("GPU", 5), ("Python", 5)],
+)
+def test_a_batch_too_large_for_the_memory_is_named(
+    digits: data.Split, where: str, step: int
+) -> None:
     whole, model, calls = tiny(), tiny(), 0
     train(whole, digits)
 
@@ -524,7 +549,7 @@ def test_a_batch_too_large_for_the_memory_is_named(digits: data.Split, step: int
         nonlocal calls
         calls += 1
         if calls == step:
-            torch.empty(2**58)  # bytes that no machine has
+            SHORTAGES[where]()
         return objectives.negative_elbo(model, x, y, g)
 
     with pytest.raises(TrainingError, match="batch_size=40 does not fit into the mem") as caught:
