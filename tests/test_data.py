@@ -73,6 +73,25 @@ def test_a_bad_argument_is_named(settings: dict[str, Any], message: str) -> None
         data.load(**settings)
 
 
+def test_where_digits_come_from_is_said_without_a_path_of_this_machine(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "default_root", lambda: small)
+    assert data.load().source == "read from data/"
+    monkeypatch.setattr(data, "default_root", lambda: tmp_path / "empty")
+    monkeypatch.setenv(data.ENVIRONMENT_VARIABLE, str(small))
+    assert data.load().source == "read from the folder in CVAE_DATA"
+
+
+def test_data_lies_in_the_checkout_or_else_below_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert data.default_root() == Path(__file__).resolve().parent.parent / "data"
+    monkeypatch.setattr(data, "__file__", str(tmp_path / "site-packages/cvae_utils/data.py"))
+    assert data.default_root() == tmp_path / "data"
+
+
 def test_environment_variable_that_names_nothing_is_an_error(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +164,8 @@ def test_offline_digits_are_mlxtends_and_no_two_halves_share_one(
     theirs = {(pixel.tobytes(), int(label)) for pixel, label in zip(pixels, classes, strict=True)}
     assert ours == theirs
     assert len(ours) == 5000
+    for split in (mnist.train, mnist.test):  # the classes take turns, so that a few are of all
+        assert split.labels.tolist() == [*range(10)] * (len(split) // 10)
 
 
 def test_cousins_without_a_source_say_what_to_do(
