@@ -1,13 +1,22 @@
-"""A folder behind a plain web server on a free loopback port, as anybody would serve the page."""
+"""Free loopback ports, and a plain web server on one, as anybody would serve the page."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens, for a server that is told its port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
 
 
 class _Silent(SimpleHTTPRequestHandler):

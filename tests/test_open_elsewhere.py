@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.test_security import answer, free_port
+from tests.served import free_port
+from tests.test_security import answer
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,15 +17,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.served import free_port
+
 ROOT = Path(__file__).resolve().parent.parent
 Record = Callable[[str, object], None]
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 @contextlib.contextmanager
@@ -50,15 +44,12 @@ def make_lab(home: Path) -> Iterator[tuple[int, int, str]]:
             env=os.environ | {name: str(folder) for name, folder in folders.items()},
         )  # fmt: skip
         try:
-            token = ""
-            while make.poll() is None and not token:
+            found, until = None, time.monotonic() + 60
+            while make.poll() is None and not found and time.monotonic() < until:
                 time.sleep(0.1)
-                if found := re.search(
-                    rf"http://127\.0\.0\.1:{port}/\S*token=(\w+)", log.read_text()
-                ):
-                    token = found[1]
-            assert token, log.read_text()
-            yield make.pid, port, token
+                found = re.search(rf"http://127\.0\.0\.1:{port}/\S*token=(\w+)", log.read_text())
+            assert found, log.read_text()
+            yield make.pid, port, found[1]
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(make.pid, signal.SIGTERM)  # make and what it started
