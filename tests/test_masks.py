@@ -208,6 +208,21 @@ def test_mixed_masks_are_of_all_kinds_and_hide_something_almost_always() -> None
     assert (~drawn).flatten(1).any(1).float().mean() > 0.99
 
 
+def test_mixed_rectangles_have_sides_from_4_to_20_pixels_and_lie_anywhere() -> None:
+    hidden = ~masks.mixed(10_000, torch.Generator().manual_seed(0))
+    seen: list[set[int]] = [set(), set(), set(), set()]  # tops, heights, lefts, widths
+    for rows, columns, area in zip(hidden.any(2), hidden.any(1), hidden.sum((1, 2)), strict=True):
+        height, width = int(rows.sum()), int(columns.sum())
+        whole = not (rows[0] or rows[-1] or columns[0] or columns[-1])  # not cut off at an edge
+        if whole and area == height * width > 1:  # a pixel alone is of those hidden at random
+            corner = (int(rows.int().argmax()), int(columns.int().argmax()))
+            for numbers, number in zip(seen, (corner[0], height, corner[1], width), strict=True):
+                numbers.add(number)
+    for starts, lengths in (seen[:2], seen[2:]):
+        assert lengths == set(range(4, 21))
+        assert starts == set(range(1, 24))
+
+
 def test_the_named_sources_are_what_they_say() -> None:
     generator = torch.Generator().manual_seed(0)
     assert torch.equal(masks.SOURCES["centre"](1, generator)[0], masks.centre(10))
