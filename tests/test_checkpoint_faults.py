@@ -362,6 +362,16 @@ def test_without_space_the_old_file_stays(
     record_property("cases", len(sizes))
 
 
+def test_a_row_without_its_snapshot_is_not_written(tmp_path: Path) -> None:
+    """An interrupt may fall between the two, and the run goes on from the snapshot."""
+    path = tmp_path / "run"
+    rows = [{"loss": 2.0}, {"loss": 1.0}]
+    history = History(rows, settings={"epochs": 3}, snapshot=Snapshot(1, {}, {}))
+    checkpoints.save_run(path, history, {})
+    assert checkpoints.load_run(path, {}).epochs == rows[:1]
+    assert history.epochs == rows
+
+
 # ---------------------------------------------------------------- nonsense
 
 MADE = Provenance("vae", {})

@@ -39,6 +39,19 @@ def test_only_a_repository_on_github_can_be_opened(address: str, repository: str
     assert launch.on_github(address) == repository
 
 
+def test_the_address_is_that_of_the_repository_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert launch.origin() == ""
+    address = "git@github.com:owner/a-name.git"
+    for words in (["init"], ["remote", "add", "origin", address]):
+        subprocess.run(["git", *words], check=True, capture_output=True)
+    assert launch.origin() == address
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git, as in a container
+    assert launch.origin() == ""
+
+
 def test_without_such_an_address_the_notebooks_stay_as_they_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

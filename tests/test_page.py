@@ -57,12 +57,22 @@ def handwritten() -> data.Split:
     return data.load(download=False).test
 
 
+THEIRS = ("CNAME", "models/old.onnx")  # empty files that are no part of the page
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, handwritten: data.Split) -> Path:
-    """The whole page, as `make page` writes it."""
+    """The whole page, as `make page` writes it, into a folder where other things are."""
     folder = tmp_path_factory.mktemp("page")
+    for path in THEIRS:
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).touch()
     assert export.write_page(folder, handwritten) == weight(folder)
     return folder
+
+
+def test_what_has_other_names_in_the_folder_stays(site: Path) -> None:
+    assert all((site / path).is_file() for path in THEIRS)
 
 
 def weight(folder: Path) -> int:
