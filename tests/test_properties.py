@@ -80,7 +80,6 @@ VAES = [
 GANS = [small(GAN(LATENT_DIM, 2, 4)), small(CGAN(LATENT_DIM, 2, 4))]
 FILLERS = [small(InpaintingCVAE(LATENT_DIM, 2, 4)), small(InpaintingCVAE(0, 2, 4))]
 JUDGE = small(Classifier(1))
-DOUBLE = small(LabelCVAE(LATENT_DIM, 4).double())
 
 
 # ---------------------------------------------------------------- kinds of arguments
