@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +14,8 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from cvae_utils import data
-from cvae_utils.models import ConditionalVAE, Gaussian, InpaintingCVAE, LabelCVAE
+from cvae_utils import checkpoints, data
+from cvae_utils.models import Classifier, ConditionalVAE, Gaussian, InpaintingCVAE, LabelCVAE
 from tests.reliability import (  # hooks of pytest, which looks for them here
     pytest_addoption as pytest_addoption,
 )
@@ -63,6 +65,26 @@ class Echo(ConditionalVAE):
         return nn.functional.one_hot(labels, 10).float()
 
 
+def source(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def weights(model: nn.Module) -> Tensor:
+    """Return all of a model's numbers in a row."""
+    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+
+
+@contextlib.contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Let each write past this size fail in the middle, here and in new processes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 @pytest.fixture
 def echo() -> ConditionalVAE:
     return Echo()
@@ -102,6 +124,11 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def judge() -> Classifier:
+    return checkpoints.load_classifier()
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ import json
 import os
 import pickle
 import random
-import resource
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from cvae_utils import checkpoints, files
 from cvae_utils.checkpoints import CheckpointError, Provenance
@@ -27,6 +25,7 @@ from cvae_utils.cli import main
 from cvae_utils.models import LabelCVAE
 from cvae_utils.snapshots import Snapshot
 from cvae_utils.training import History
+from tests.conftest import full_disk, weights
 from tests.test_interrupts import killed_after
 
 Record = Callable[[str, object], None]
@@ -41,10 +40,6 @@ def save(path: Path, model: LabelCVAE, data: str = "mnist", command: str = "a co
     checkpoints.save(
         path, model, Provenance(model.name, model.config, command, data={"name": data})
     )
-
-
-def weights(model: torch.nn.Module) -> Tensor:
-    return torch.cat([value.flatten() for value in model.state_dict().values()])
 
 
 @pytest.fixture
@@ -327,21 +322,11 @@ def test_a_provenance_that_would_not_rebuild_the_model_is_refused(
 # ---------------------------------------------------------------- no space, no permission
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """A disk that takes so many bytes more of a file: the system ends the write in its middle."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.reliability(
     "checkpoints", "no space left, at every 997th byte", "an error; the old file is untouched"
 )
 @pytest.mark.parametrize("kind", ["weights", "run"])
-def test_without_space_the_old_file_stays(
-    saved: Path, full_disk: Callable[[int], None], kind: str, record_property: Record
-) -> None:
+def test_without_space_the_old_file_stays(saved: Path, kind: str, record_property: Record) -> None:
     before = saved.read_bytes()
     history = History(settings={"epochs": 1}, epochs=[{"loss": 1.0}])
     history.snapshot = Snapshot(1, {"model.a": torch.zeros(len(before) // 4)}, {})
@@ -351,12 +336,10 @@ def test_without_space_the_old_file_stays(
     }
     sizes = range(0, len(before) - 200, 997)
     for size in sizes:
-        full_disk(size)
-        with pytest.raises(OSError, match="File too large"):
+        with full_disk(size), pytest.raises(OSError, match="File too large"):
             write[kind]()
         assert saved.read_bytes() == before
         assert list(saved.parent.iterdir()) == [saved]
-    full_disk(10**9)
     write[kind]()
     assert saved.read_bytes() != before
     record_property("cases", len(sizes))

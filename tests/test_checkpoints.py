@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import resource
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 from cvae_utils import checkpoints, data, evaluation, masks
 from cvae_utils.checkpoints import CheckpointError, Provenance
 from cvae_utils.models import GAN, Classifier, ConditionalVAE, InpaintingCVAE, LabelCVAE
+from tests.conftest import full_disk, weights
 
 SHIPPED = sorted(checkpoints.folder().glob("*.safetensors"))
 KEY = "cvae_utils"  # where the files keep their provenance; other names would orphan old files
@@ -47,10 +47,6 @@ def saved(no_litter: Path, model: LabelCVAE, provenance: Provenance) -> Path:
     path = no_litter / "weights.safetensors"
     checkpoints.save(path, model, provenance)
     return path
-
-
-def weights(model: torch.nn.Module) -> torch.Tensor:
-    return torch.cat([tensor.flatten().float() for tensor in model.state_dict().values()])
 
 
 # ---------------------------------------------------------------- there and back
@@ -121,14 +117,8 @@ def test_a_write_that_breaks_off_leaves_the_old_file(
     before = saved.read_bytes()
     with torch.no_grad():
         next(model.parameters()).add_(1)
-    # The system itself ends the write in the middle, as a full disk would.
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
-    try:
-        with pytest.raises(OSError, match=rf"Errno {errno.EFBIG}\b"):
-            checkpoints.save(saved, model, provenance)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with full_disk(len(before) // 2), pytest.raises(OSError, match=rf"Errno {errno.EFBIG}\b"):
+        checkpoints.save(saved, model, provenance)
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 

@@ -13,7 +13,6 @@ import gzip
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -31,6 +30,7 @@ import pytest
 
 from cvae_utils import data
 from tests import mirrors
+from tests.conftest import full_disk
 from tests.mirrors import FAULTS, FILES, md5
 
 Record = Callable[[str, object], None]
@@ -89,17 +89,6 @@ def know_the_contents(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unpacked = tuple(md5(gzip.decompress(archive.read_bytes())) for archive in archives)
     known = dataclasses.replace(data.ORIGINALS["mnist"], unpacked_md5=unpacked)
     monkeypatch.setitem(data.ORIGINALS, "mnist", known)
-
-
-@contextlib.contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Let each write past this size fail in the middle, here and in new processes: a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextlib.contextmanager
@@ -371,7 +360,7 @@ def test_when_no_mirror_helps_each_is_named_with_its_reason(
     with contextlib.ExitStack() as stack:
         bad = {fault: stack.enter_context(mirrors.mirror(raw, fault)) for fault in reasons}
         mirrors.use(monkeypatch, *(each.address for each in bad.values()))
-        with file_size_limit(4000):
+        with full_disk(4000):
             mnist = data.load(root=tmp_path / "root")
         waited = time.monotonic() - min(each.asked[0] for each in bad.values())
     assert not mnist.complete
@@ -594,7 +583,7 @@ def test_a_full_disk_while_keeping(
 
     def bring_then_fill(*words: object) -> tuple[bool, list[str]]:
         outcome = bring(*words)  # type: ignore[arg-type]
-        limit.enter_context(file_size_limit(room))
+        limit.enter_context(full_disk(room))
         return outcome
 
     monkeypatch.setattr(data, "_run_until_stalled", bring_then_fill)

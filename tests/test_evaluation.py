@@ -12,15 +12,10 @@ from scipy.stats import binomtest  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from cvae_utils import checkpoints, data, evaluation
+from cvae_utils import data, evaluation
 from cvae_utils.evaluation import chunks
 from cvae_utils.models import Classifier, ConditionalVAE, Gaussian, LabelCVAE
 from cvae_utils.models.mlp import StandardNormalPrior
-
-
-@pytest.fixture(scope="module")
-def judge() -> Classifier:
-    return checkpoints.load_classifier()
 
 
 @pytest.fixture

@@ -12,12 +12,9 @@ from torch.nn import functional as F
 
 from cvae_utils import data, objectives, training
 from cvae_utils.models import CGAN, GAN, Gaussian
+from tests.conftest import source
 
 SMALL: dict[str, Any] = {"latent_dim": 3, "width": 4, "hidden": 8}
-
-
-def source(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(params=[GAN, CGAN])
@@ -167,9 +164,3 @@ def test_the_loop_trains_both_networks(gan: GAN, digits: data.Split) -> None:
     )
     assert {"generator", "discriminator", "penalty", "real", "fake"} < set(history.epochs[0])
     assert all(not torch.equal(weights, before[name]) for name, weights in gan.named_parameters())
-
-
-@pytest.mark.parametrize("momentum", [-0.1, 1.0, math.nan])
-def test_a_momentum_that_is_none_is_refused(gan: GAN, digits: data.Split, momentum: float) -> None:
-    with pytest.raises(ValueError, match=r"momentum must be at least 0 and below 1, got"):
-        training.fit(gan, objectives.adversarial(), digits, epochs=1, momentum=momentum)

@@ -12,10 +12,7 @@ from torch.distributions import Bernoulli
 
 from cvae_utils import data, evaluation, masks, objectives, training
 from cvae_utils.models import Classifier, Gaussian, InpaintingCVAE
-
-
-def source(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from tests.conftest import source
 
 
 def images(count: int) -> Tensor:

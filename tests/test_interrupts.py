@@ -26,6 +26,7 @@ from cvae_utils.cli import main
 from cvae_utils.masks import SOURCES
 from cvae_utils.models import CGAN, Classifier, InpaintingCVAE, LabelCVAE
 from cvae_utils.training import Callback, History, TrainingError, fit
+from tests.conftest import weights
 
 Terms = dict[str, Tensor]
 ABOUT = {"model": "tiny"}
@@ -41,10 +42,6 @@ def train(model: nn.Module, split: data.Split, **changes: Any) -> History:
     settings: dict[str, Any] = {"epochs": 3, "batch_size": 40} | changes
     objective = settings.pop("objective", objectives.negative_elbo)
     return fit(model, objective, split, **settings)
-
-
-def weights(model: nn.Module) -> Tensor:
-    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
 
 
 def means(history: History) -> list[dict[str, float]]:

@@ -22,6 +22,7 @@ from cvae_utils.models import (
     build,
 )
 from cvae_utils.models.conv_cvae import Residual, label_planes
+from tests.conftest import source
 
 AUTOENCODERS: list[tuple[str, dict[str, Any]]] = [
     ("vae", {}),
@@ -29,10 +30,6 @@ AUTOENCODERS: list[tuple[str, dict[str, Any]]] = [
     ("label_cvae", {"label_in": "generation"}),
     ("conv_cvae", {"hidden": 16}),
 ]
-
-
-def source(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def images(count: int) -> Tensor:

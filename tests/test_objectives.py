@@ -14,13 +14,10 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from cvae_utils import objectives
 from cvae_utils.models import VAE, Classifier, ConditionalVAE, Gaussian, LabelCVAE
 from cvae_utils.objectives import bernoulli_log_likelihood, elbo_terms, gaussian_kl
+from tests.conftest import source
 
 LOG_2PI = math.log(2 * math.pi)
 Parameters = tuple[float, float, float, float]
-
-
-def source(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def images(count: int, seed: int = 0) -> Tensor:

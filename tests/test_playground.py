@@ -6,7 +6,6 @@ import errno
 import math
 import os
 import random
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from cvae_utils.widgets import (
     restyle,
     saved_state,
 )
+from tests.conftest import full_disk
 
 Maker = Callable[[], Explorer]
 
@@ -408,12 +408,8 @@ def test_a_disk_that_refuses_a_picture_leaves_nothing_and_is_told(
             app.save.click()
         assert os.strerror(number) in app.message.value
         assert list(folder.iterdir()) == []
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(app.picture.value) // 2, hard))
-    try:
+    with full_disk(len(app.picture.value) // 2):
         app.save.click()  # half of it is written, then the system says no
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert os.strerror(errno.EFBIG) in app.message.value
     assert list(folder.iterdir()) == []
     app.save.click()

@@ -11,7 +11,7 @@ from scipy.linalg import sqrtm  # type: ignore[import-untyped]
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from cvae_utils import checkpoints, data, evaluation
+from cvae_utils import data, evaluation
 from cvae_utils.evaluation import Reference, SampleScores
 from cvae_utils.evaluation.samples import bootstrap, first_of_each_label
 from cvae_utils.models import Classifier
@@ -22,11 +22,6 @@ PER_LABEL = 50
 def balanced(split: data.Split, count: int) -> data.Split:
     some = first_of_each_label(split.labels, count)
     return data.Split(split.images[some], split.labels[some])
-
-
-@pytest.fixture(scope="module")
-def judge() -> Classifier:
-    return checkpoints.load_classifier()
 
 
 @pytest.fixture(scope="module")
