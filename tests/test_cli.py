@@ -10,11 +10,9 @@ import io
 import json
 import math
 import re
-import resource
 import runpy
 import shlex
 import shutil
-import signal
 import sys
 import threading
 import time
@@ -41,6 +39,7 @@ from cvae_utils import (
 )
 from cvae_utils.cli import main
 from cvae_utils.models import CGAN, MODELS, Classifier, InpaintingCVAE, LabelCVAE, build
+from tests.conftest import full_disk
 
 SMALL = ["--epochs", "1", "--width", "16", "--batch-size", "200", "--device", "cpu"]
 Captured = pytest.CaptureFixture[str]
@@ -351,14 +350,6 @@ def test_the_command_line_trains_as_the_library_does(
         torch.testing.assert_close(trained.state_dict()[key], weights, rtol=1e-4, atol=1e-5)
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Make an interrupt raise KeyboardInterrupt, also where a test runner has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_command_keeps_its_model_and_is_resumed(tmp_path: Path) -> None:
     path, done = tmp_path / "part.safetensors", threading.Event()
@@ -656,12 +647,8 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_one(
     words = ["sample", "label_cvae", "--per-label", "2", "--out", str(path)]
     assert main(words) == 0
     before = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # as a full disk, after so many bytes
-    try:
+    with full_disk(1000):
         assert main([*words, "--seed", "1"]) == 1
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"File too large: '{path}'" in capsys.readouterr().err
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

@@ -408,7 +408,9 @@ def test_a_bad_argument_is_named_before_anything_happens(
     assert diary.entries == []
 
 
-@pytest.mark.parametrize("callbacks", [None, torch.zeros(0), Diary()], ids=repr)
+@pytest.mark.parametrize(
+    "callbacks", [None, torch.zeros(0), Diary()], ids=["none", "tensor", "one"]
+)
 def test_callbacks_come_in_a_sequence(callbacks: Any) -> None:
     with pytest.raises(TypeError, match=r"^callbacks must be a sequence of Callback objects, got"):
         fit_ten(callbacks)
