@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from cvae_utils.checks import check_choice, check_is, check_positive
+from cvae_utils.checks import check_choice, check_is, check_number
 from cvae_utils.data import NAMES, Dataset
 from cvae_utils.files import write_whole
 from cvae_utils.models import (
@@ -356,7 +356,7 @@ class RunFile(Callback):
     def __init__(self, path: Path | str, about: dict[str, Any], every: float = 10.0) -> None:
         check_is("path", path, (str, Path))
         check_is("about", about, dict)
-        check_positive("every", every)
+        check_number("every", every, least=0)
         self.path, self.about, self.every = Path(path), about, every
         self._written = -1.0
 

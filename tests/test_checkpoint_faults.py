@@ -349,7 +349,9 @@ def test_a_row_without_its_snapshot_is_not_written(tmp_path: Path) -> None:
     """An interrupt may fall between the two, and the run goes on from the snapshot."""
     path = tmp_path / "run"
     rows = [{"loss": 2.0}, {"loss": 1.0}]
-    history = History(rows, settings={"epochs": 3}, snapshot=Snapshot(1, {}, {}))
+    history = History(
+        rows, settings={"epochs": 3}, snapshot=Snapshot(1, {"model.a": torch.zeros(1)}, {})
+    )
     checkpoints.save_run(path, history, {})
     assert checkpoints.load_run(path, {}).epochs == rows[:1]
     assert history.epochs == rows
@@ -370,7 +372,9 @@ CALLS: dict[str, Callable[[Any], object]] = {
     ),
     "path must be str or Path, got 3": lambda path: checkpoints.RunFile(3, {}),  # type: ignore[arg-type]
     "about must be dict, got 'a run'": lambda path: checkpoints.RunFile(path, "a run"),  # type: ignore[arg-type]
-    "every must be a positive number, got 0": lambda path: checkpoints.RunFile(path, {}, 0),
+    "every must be a finite number from 0 to inf, got -1": lambda path: checkpoints.RunFile(
+        path, {}, -1
+    ),
     "about must be dict, got 'tiny'": lambda path: checkpoints.load_run(path, "tiny"),  # type: ignore[arg-type]
     "model must be Classifier or ConditionalGenerator, got 'vae'": lambda path: checkpoints.save(
         path,
