@@ -357,7 +357,7 @@ def test_a_stroke_of_the_mouse_is_filled_on_from(page: Page) -> None:
 def test_save_says_where_the_picture_is(page: Page) -> None:
     app = tab(page, "Digits")
     app.get_by_role("button", name="Save").click()
-    app.get_by_text("with its settings inside").wait_for(timeout=10_000)
+    app.get_by_text("with its settings inside").wait_for(timeout=60_000)
 
 
 def test_a_note_leads_to_the_notebook_that_explains_it(page: Page) -> None:
@@ -584,14 +584,14 @@ def test_html_in_errors_and_file_names_is_text(
         handle.focus()
         trial.keyboard.press("ArrowRight")
         trial.keyboard.press("ArrowLeft")
-        app.get_by_text(f"RuntimeError: {attack}").wait_for(timeout=10_000)
+        app.get_by_text(f"RuntimeError: {attack}").wait_for(timeout=60_000)
         tell(trial, "app.error = ''")
         trial.keyboard.press("ArrowLeft")
         agreed(trial, app)
         folder = attack.replace("/", "-")
         tell(trial, f"app.FOLDER = {folder!r}")
         app.get_by_role("button", name="Save").click()
-        app.get_by_text(f"Saved as {folder}").wait_for(timeout=10_000)
+        app.get_by_text(f"Saved as {folder}").wait_for(timeout=60_000)
         trial.keyboard.press("Tab")
         tell(trial, "app.redraw()")
         agreed(trial, app)
