@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -171,26 +171,27 @@ def write_page(
 
     Raises:
         CheckpointError: as `checkpoints.load`.
-        ValueError: there is a file where the folder should be.
+        ValueError: there is a file where the folder should be, or the page's own files are there.
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"out must be a folder, got the file {out}")
+    if out.resolve().is_relative_to(source().resolve()):
+        raise ValueError(f"out must not be where the page's own files are, {source()}, got {out}")
     drawer, filler = checkpoints.load_vae(cvae), checkpoints.load_inpainting(inpainting)
-    models = {"digits.onnx": digits_onnx(drawer), "holes.onnx": holes_onnx(filler)}
     about: dict[str, Any] = {
         "digits": _about("digits.onnx", cvae, drawer)
         | {"labels": drawer.num_classes, "sliders": sliders(drawer, digits.take(IMAGES))},
         "holes": _about("holes.onnx", inpainting, filler)
         | {"ink_radius": INK_RADIUS, "brush_radius": BRUSH_RADIUS},
     }
-    shutil.copytree(source(), out, dirs_exist_ok=True)
-    for name, content in models.items():
-        write_whole(out / "models" / name, content)
-    copied = [path for path in source().rglob("*") if path.is_file()]
-    about["bytes"] = sum(map(len, models.values())) + sum(path.stat().st_size for path in copied)
-    written = json.dumps(about, indent=2).encode()
-    write_whole(out / "models" / "about.json", written)
-    return int(about["bytes"]) + len(written)
+    own = [path for path in source().rglob("*") if path.is_file()]
+    files = {str(path.relative_to(source())): path.read_bytes() for path in own}
+    files |= {"models/digits.onnx": digits_onnx(drawer), "models/holes.onnx": holes_onnx(filler)}
+    about["bytes"] = sum(map(len, files.values()))
+    files["models/about.json"] = json.dumps(about, indent=2).encode()
+    for name, content in files.items():
+        write_whole(out / name, content)
+    return sum(map(len, files.values()))
 
 
 def _about(file: str, checkpoint: str | Path, model: ConditionalGenerator) -> dict[str, Any]:
@@ -207,17 +208,28 @@ def _about(file: str, checkpoint: str | Path, model: ConditionalGenerator) -> di
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the page and say how to open it; return the exit code: 0, or 1 for an error."""
-    parser = argparse.ArgumentParser(prog="python -m cvae_utils.export", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("build/page"), metavar="FOLDER")
+    parser = argparse.ArgumentParser(
+        prog="python -m cvae_utils.export",
+        description="Write the page that needs no Python: models in ONNX, and what runs them.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("build/page"),
+        metavar="FOLDER",
+        help="where it goes; what has other names there stays",
+    )
     options = parser.parse_args(arguments)
     try:
         size = write_page(options.out, data.load(download=False).test)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    folder = shlex.quote(str(options.out))
     print(
         f"wrote {options.out}, {size / 1e6:.1f} MB; any web server can serve it:\n"
-        f"    python3 -m http.server --bind 127.0.0.1 --directory {options.out} 8000\n"
+        f"    python3 -m http.server --bind 127.0.0.1 --directory {folder} 8000\n"
         "and it opens at http://127.0.0.1:8000"
     )
     return 0

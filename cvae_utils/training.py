@@ -228,7 +228,7 @@ def fit(
             stay in float32.
         momentum: Adam's first decay rate, held at this value; None moves it with the learning
             rate. Adversarial training wants little of it (Radford et al. 2016).
-        cuda_graph: a GPU records a step once and replays it, see `graphs.recorded`. The random
+        cuda_graph: a GPU records a step once and replays it (`graphs.py` says how). The random
             numbers and the arithmetic are the same; only who asks for them is not.
         callbacks: see the run go by.
         history: of an earlier run, to go on with. It is filled in place: what it holds is there

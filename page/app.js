@@ -18,12 +18,19 @@ const REACH = 3; // how far a slider moves a code, in standard deviations of the
 export const shown = {};
 
 const message = document.getElementById("message");
-let alarmed = null; // the panel whose picture could not be drawn
+const alarm = document.getElementById("alarm");
+const troubles = new Map(); // panel -> what is wrong with it
 
-function say(text, section = null) {
+function say(text) {
   message.textContent = text;
-  message.classList.toggle("alarm", section !== null);
-  alarmed = section;
+}
+
+/** Say what is wrong with a panel, or with "" that nothing is. There is room for the latest one. */
+function report(section, trouble) {
+  troubles.delete(section);
+  if (trouble) troubles.set(section, trouble);
+  const text = [...troubles.values()].at(-1) ?? "";
+  if (alarm.textContent !== text) alarm.textContent = text; // the same again would be read out again
 }
 
 /** Create an element with properties and children; a string among them is text, never markup. */
@@ -41,11 +48,11 @@ function addChoices(fieldset, name, values, start) {
   }
 }
 
-/** Add a slider that says its name and its value. */
+/** Add a slider that shows its name and its value; it reads its value out itself. */
 function addSlider(parent, name, label, { min, max, step, value }) {
   const input = make("input", { type: "range", id: name, name, min, max, step, defaultValue: value });
   const caption = make("label", { htmlFor: name, textContent: label });
-  parent.append(make("div", {}, caption, make("output", { htmlFor: name }), input));
+  parent.append(make("div", {}, caption, make("output", { htmlFor: name, ariaLive: "off" }), input));
 }
 
 function showValues(form) {
@@ -61,6 +68,7 @@ function showValues(form) {
  * the latest values: a fast hand builds up no queue.
  */
 function redrawing(section, draw) {
+  const title = section.querySelector("h2").textContent;
   let busy = false;
   let stale = false;
   return async () => {
@@ -68,19 +76,19 @@ function redrawing(section, draw) {
     if (busy) return;
     busy = true;
     section.ariaBusy = true;
-    try {
-      while (stale) {
-        stale = false;
-        await draw();
-      }
-      if (alarmed === section) say("");
-      section.dispatchEvent(new Event("drawn"));
-    } catch (error) {
-      say(`This picture could not be drawn: ${error.message}.`, section);
-    } finally {
-      busy = false;
-      section.ariaBusy = false;
+    let trouble = "";
+    while (stale) {
+      stale = false;
+      trouble = "";
+      // A picture that fails does not keep the next one from being drawn.
+      await draw().catch((error) => {
+        trouble = `“${title}” could not be drawn: ${error.message}.`;
+      });
     }
+    busy = false;
+    section.ariaBusy = false;
+    report(section, trouble);
+    if (!trouble) section.dispatchEvent(new Event("drawn"));
   };
 }
 
@@ -91,7 +99,8 @@ function follow(form, redraw) {
   form.addEventListener("input", redraw);
   form.addEventListener("reset", () => setTimeout(redraw)); // after the controls have gone back
   form.querySelector(".again button").addEventListener("click", () => {
-    seed.value = (Number(seed.value) + 1) % (Number(seed.max) + 1);
+    const next = Math.floor(Number(seed.value)) + 1; // of 1.5, it is 2
+    seed.value = next >= 0 && next <= Number(seed.max) ? next : 0;
     redraw();
   });
 }
@@ -251,6 +260,7 @@ function draws(paper, side, strokeFrom, redraw) {
   paper.addEventListener("keydown", (event) => {
     const step = steps[event.key];
     if (!step && event.key !== " ") return;
+    if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own: alt and left is "back"
     event.preventDefault(); // the page shall not scroll
     const dot = step && !event.shiftKey ? null : strokeFrom(at.row, at.column);
     if (step) {
@@ -278,5 +288,6 @@ async function start() {
 }
 
 start().catch((error) => {
-  say(`The page could not start: ${error.message}. Reload it to try again.`, document.body);
+  say("");
+  report(document.body, `The page could not start: ${error.message}. Reload it to try again.`);
 });

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import io
 import json
 import math
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Route, sync_playwright
 from torch import Tensor
 
@@ -160,6 +163,46 @@ def test_the_command_wants_a_folder(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert file.read_text() == "mine"
 
 
+@pytest.mark.parametrize("below", [".", "vendor/copy"])
+def test_the_page_is_not_written_into_its_own_files(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    below: str,
+) -> None:
+    own = shutil.copytree(export.source(), tmp_path / "page")
+    before = sorted(own.rglob("*"))
+    monkeypatch.setattr(export, "source", lambda: own)
+    (tmp_path / "link").symlink_to(own)
+    for out in own / below, tmp_path / "link" / below:
+        assert export.main(["--out", str(out)]) == 1
+        said = capsys.readouterr().err
+        assert said == f"error: out must not be where the page's own files are, {own}, got {out}\n"
+    assert sorted(own.rglob("*")) == before
+
+
+def test_a_file_that_cannot_be_written_is_said_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "app.js").mkdir()
+    (tmp_path / "style.css").symlink_to(export.source() / "style.css")
+    style = (export.source() / "style.css").read_bytes()
+    assert export.main(["--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert re.match(r"error: \[Errno \d+\] Is a directory: ", said)
+    assert f"'{tmp_path / 'app.js'}'" in said
+    assert (export.source() / "style.css").read_bytes() == style
+
+
+def test_the_commands_help_is_for_its_reader(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        export.main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "::" not in said
+    assert "--out FOLDER where it goes; what has other names there stays" in said
+    assert "(default: build/page)" in said
+
+
 def test_the_command_says_how_to_open_the_page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -175,6 +218,9 @@ def test_the_command_says_how_to_open_the_page(
     said = capsys.readouterr().out
     assert f"http.server --bind 127.0.0.1 --directory {tmp_path}" in said
     assert "9.8 MB" in said
+    assert export.main(["--out", str(tmp_path / "my page")]) == 0
+    (line,) = re.findall(r"python3 -m http.server .*", capsys.readouterr().out)
+    assert shlex.split(line)[-2:] == [str(tmp_path / "my page"), "8000"]
 
 
 # In the browser
@@ -382,19 +428,86 @@ def test_resample_and_seed(view: Page, cvae: ConditionalVAE) -> None:
     first = digits_are_pytorchs(view, cvae, 7)["z"]
     assert torch.allclose(first.flatten(), documented_noise(1, first.numel()), atol=1e-6)
     seed.fill("-3")
-    alarm = view.locator("#message.alarm", has_text="seed must be a whole number from 0")
-    alarm.wait_for()
+    alarm = alarm_of(view, "“Pick a digit” could not be drawn: the seed must be a whole number")
     with drawn(view, "holes"):
         view.locator("#holes").get_by_role("button", name="Resample").click()
     assert alarm.is_visible()  # a good picture there does not make this one good
     with drawn(view, "digits"):
         seed.fill("4294967295")
-    assert view.locator("#message").inner_text() == ""
+    assert not alarm.is_visible()
     last = digits_are_pytorchs(view, cvae, 7)["z"]
     assert torch.allclose(last.flatten(), documented_noise(2**32 - 1, last.numel()), atol=1e-6)
     with drawn(view, "digits"):
         view.locator("#digits").get_by_role("button", name="Resample").click()
     assert seed.input_value() == "0"
+
+
+def alarm_of(view: Page, text: str) -> Locator:
+    """Wait for an error; return the line that says it."""
+    alarm = view.get_by_role("alert").filter(has_text=text)
+    alarm.wait_for()
+    return alarm
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("bad", "after"), [("1.5", "2"), ("-7", "0"), ("-1e30", "0"), ("1e30", "0"), ("", "1")]
+)
+def test_resample_leads_out_of_a_bad_seed(view: Page, bad: str, after: str) -> None:
+    seed = view.locator("#holes").get_by_label("Seed")
+    seed.fill(bad)
+    alarm = alarm_of(view, "seed must be")
+    with drawn(view, "holes"):
+        view.locator("#holes").get_by_role("button", name="Resample").click()
+    assert seed.input_value() == after
+    assert not alarm.is_visible()
+
+
+@needs_chromium
+@pytest.mark.parametrize("first", ["digits", "holes"])
+def test_an_error_stays_in_sight_until_its_own_panel_is_mended(view: Page, first: str) -> None:
+    titles = {"digits": "“Pick a digit”", "holes": "“Fill a hole”"}
+    second = "holes" if first == "digits" else "digits"
+    for panel in first, second:
+        view.locator(f"#{panel}").get_by_label("Seed").fill("")
+        alarm_of(view, titles[panel])
+    with drawn(view, second):
+        view.locator(f"#{second}").get_by_label("Seed").fill("4")
+    alarm_of(view, titles[first])
+    with drawn(view, first):
+        view.locator(f"#{first}").get_by_label("Seed").fill("4")
+    assert not view.get_by_role("alert").is_visible()
+
+
+@needs_chromium
+def test_a_picture_that_fails_does_not_keep_the_next_from_being_drawn(
+    browser: tuple[str, Browser], cvae: ConditionalVAE
+) -> None:
+    """The second picture fails, and the third is asked for while it still computes."""
+    address, chromium = browser
+    view = chromium.new_page()
+
+    def failing(route: Route) -> None:
+        source = route.fetch().text()
+        beginning = "async draw(z, label) {"
+        assert source.count(beginning) == 1
+        fails = """
+            window.asked = (window.asked ?? 0) + 1;
+            if (window.asked === 2) await new Promise((_, fail) => { window.fail = fail; });"""
+        route.fulfill(
+            body=source.replace(beginning, beginning + fails), content_type="text/javascript"
+        )
+
+    view.route(f"{address}models.js", failing)
+    view.goto(address)
+    ready(view)
+    for digit in 3, 5:
+        view.locator("#digits label", has_text=re.compile(rf"^{digit}$")).click()
+    view.evaluate("() => window.fail(new Error('no memory'))")
+    view.locator("#digits[aria-busy=false]").wait_for()
+    assert not view.get_by_role("alert").is_visible()
+    digits_are_pytorchs(view, cvae, 5)
+    view.close()
 
 
 @needs_chromium
@@ -495,6 +608,45 @@ def test_mouse_and_keys_draw_on_the_page(view: Page, inpainting: InpaintingCVAE)
 
 
 @needs_chromium
+def test_keys_of_the_browser_stay_the_browsers(view: Page) -> None:
+    paper = view.locator(".page canvas")
+    paper.focus()
+    view.evaluate(
+        """() => {
+            window.kept = [];
+            document.addEventListener('keydown', event => {
+                window.kept.push(event.defaultPrevented);
+                event.preventDefault(); // alt and left would leave the page
+            });
+        }"""
+    )
+    for key in "Alt+ArrowLeft", "Control+ArrowRight", "Meta+ArrowUp", "Alt+Space", "ArrowLeft":
+        view.keyboard.press(key)
+    # Twice for each of four: the modifier by itself, and with the key.
+    assert view.evaluate("window.kept") == [False] * 4 * 2 + [True]
+    with drawn(view, "holes"):
+        view.keyboard.press("Space")
+    assert strokes_of(shown(view, "holes")) == (Stroke("ink", ((14, 13),)),)
+
+
+@needs_chromium
+def test_a_screen_reader_hears_each_thing_once(view: Page) -> None:
+    """A slider reads its value out by itself; an error interrupts, what is loading does not."""
+    view.locator("#digits").get_by_label("Seed").fill("")
+    alarm_of(view, "seed must be")
+    tree = view.context.new_cdp_session(view).send("Accessibility.getFullAXTree")
+    live = [
+        (node["role"]["value"], one["value"]["value"])
+        for node in tree["nodes"]
+        for one in node.get("properties", [])
+        if one["name"] == "live"
+    ]
+    assert sorted(live) == [("alert", "assertive"), ("status", "polite")]
+    labels = view.locator("label:has(+ output)").all_inner_texts()
+    assert len({*labels}) == len(labels) > 6
+
+
+@needs_chromium
 def test_everything_is_reached_by_tab_and_has_a_name(view: Page) -> None:
     names: list[str] = view.evaluate(
         """() => [...document.querySelectorAll('input, button, canvas[tabindex]')]
@@ -542,7 +694,31 @@ def test_a_phone_shows_all_of_it_and_is_drawn_on(browser: tuple[str, Browser]) -
         with drawn(view, "holes"):
             view.locator(".page canvas").tap()
         assert len(shown(view, "holes")["strokes"]) == 1
+        assert view.locator("#keys").is_hidden()
         _screenshot(view, "page_phone")
+
+
+@needs_chromium
+def test_a_desktop_at_400_percent_says_which_keys_draw(view: Page) -> None:
+    view.set_viewport_size({"width": 320, "height": 256})
+    assert view.locator("#keys").is_visible()
+    assert view.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+@needs_chromium
+def test_an_error_covers_neither_the_focus_nor_the_end_of_the_page(view: Page) -> None:
+    view.set_viewport_size({"width": 320, "height": 256})
+    seed = view.locator("#holes").get_by_label("Seed")
+    seed.fill("1.5")
+    alarm = alarm_of(view, "seed must be")
+    view.evaluate("scrollTo(0, 0)")
+    seed.evaluate("seed => { seed.blur(); seed.focus(); }")
+    above = "one => one.getBoundingClientRect().bottom"
+    below = "one => one.getBoundingClientRect().top"
+    assert 0 < seed.evaluate(above) <= alarm.evaluate(below)
+    view.evaluate("scrollTo(0, document.body.scrollHeight)")
+    assert 0 < view.locator("#about").evaluate(above) <= alarm.evaluate(below)
+    assert alarm.evaluate(above) <= 256
 
 
 @needs_chromium
@@ -560,6 +736,71 @@ def test_light_and_dark_are_the_readers_choice(view: Page) -> None:
     assert (pixels[0] == pixels[1]).all()
 
 
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_chosen_is_seen_in_the_systems_colours(
+    view: Page, scheme: Literal["light", "dark"]
+) -> None:
+    view.emulate_media(forced_colors="active", color_scheme=scheme)
+    view.mouse.move(0, 0)
+    highlight = view.evaluate(
+        """() => {
+            const probe = document.createElement('i');
+            probe.style.color = 'Highlight';
+            document.body.append(probe);
+            const color = getComputedStyle(probe).color;
+            probe.remove();
+            return color;
+        }"""
+    )
+
+    def style(selector: str, *names: str) -> set[tuple[str, ...]]:
+        styles: list[list[str]] = view.locator(selector).evaluate_all(
+            "(all, names) => all.map(one => names.map(name => getComputedStyle(one)[name]))", names
+        )
+        return {tuple(values) for values in styles}
+
+    fill = ("backgroundColor", "borderTopColor")
+    assert style(".choices input:checked + span", *fill) == {(highlight, highlight)}
+    assert not style(".choices input:not(:checked) + span", *fill) & {(highlight, highlight)}
+    frame = ("borderTopColor", "borderTopWidth")
+    assert style(".pictures button[aria-pressed=true]", *frame) == {(highlight, "4px")}
+    assert not style(".pictures button[aria-pressed=false]", *frame) & {(highlight, "4px")}
+    # And a frame that is thicker makes no picture smaller.
+    assert len(style("#digits canvas", "width", "height")) == 1
+    # Words are read: in the middle of their button, pixels differ much.
+    for button in view.locator(".choices span, .again button").all():
+        with Image.open(io.BytesIO(button.screenshot())) as shot:
+            inside = np.asarray(shot.convert("L"))[14:-14, 16:-16]
+        assert np.ptp(inside) > 100, button.inner_text()
+    _screenshot(view, f"page_forced_{scheme}")
+
+
+@needs_chromium
+def test_nothing_put_into_the_page_leads_it_elsewhere(browser: tuple[str, Browser]) -> None:
+    address, chromium = browser
+    view = chromium.new_page()
+    view.goto(address)
+    ready(view)
+    refused = view.evaluate(
+        """async () => {
+            const refused = [];
+            addEventListener('securitypolicyviolation',
+                event => refused.push(event.effectiveDirective));
+            const base = Object.assign(document.createElement('base'), {href: '/elsewhere/'});
+            const form = Object.assign(document.createElement('form'), {action: '/elsewhere'});
+            document.head.append(base);
+            document.body.append(form);
+            form.submit();
+            await new Promise(done => setTimeout(done, 500));
+            return refused;
+        }"""
+    )
+    assert {*refused} == {"base-uri", "form-action"}
+    assert view.url == address
+    view.close()
+
+
 def _screenshot(view: Page, name: str) -> None:
     shots = ROOT / "build" / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
@@ -573,9 +814,8 @@ def test_what_is_missing_is_said(browser: tuple[str, Browser], lost: str) -> Non
     view = chromium.new_page()
     view.route(f"{address}{lost}", lambda route: route.fulfill(status=404))
     view.goto(address)
-    view.locator(
-        "#message.alarm", has_text="The page could not start: the server has no"
-    ).wait_for()
+    alarm_of(view, "The page could not start: the server has no")
+    assert view.locator("#message").inner_text() == ""
     assert view.locator("#digits[inert]").count() == 1
     view.close()
 
@@ -597,12 +837,12 @@ def test_a_page_that_begins_with_a_bad_seed_says_so_and_mends(
     view.route(f"{address}index.html", with_bad_seed)
     view.goto(address)
     view.locator("#digits:not([inert])[aria-busy=false]").wait_for(timeout=20_000)
-    view.locator("#message.alarm", has_text="seed must be a whole number from 0").wait_for()
+    alarm = alarm_of(view, "seed must be a whole number from 0")
     view.locator("#digits .pictures button").first.click()  # there is no digit yet
-    assert "seed must be" in view.locator("#message").inner_text()
+    assert alarm.is_visible()
     with drawn(view, "digits"):
         view.locator("#digits").get_by_label("Seed").fill("0")
-    assert view.locator("#message").inner_text() == ""
+    assert not alarm.is_visible()
     digits_are_pytorchs(view, cvae, 7)
     ready(view)  # and the first digit lies on the page
     assert shown(view, "holes")["image"].sum() > 0

@@ -133,6 +133,11 @@ def test_the_playground_goes_where_the_pages_look_for_it(pages: dict[str, Html])
     assert f"../{PLAYGROUND}" in pages[notebook_pages()[0]].links
 
 
+def test_the_front_page_has_it_served_to_this_machine_alone() -> None:
+    (server,) = re.findall(r"python -m http\.server ([^`]*)`", (SOURCE / "index.md").read_text())
+    assert "--bind 127.0.0.1 " in server
+
+
 def test_it_is_not_too_large_and_names_no_folder_of_its_maker(site: Path) -> None:
     files = [path for path in site.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < MEGABYTES * 1e6
