@@ -415,7 +415,7 @@ def test_a_late_verdict_falls_on_nobody_else(
     def late(process: subprocess.Popen[str], said: Sequence[str], staged: Path) -> int | None:
         heard = verdict(process, said, staged)
         deadline = time.monotonic() + 30
-        while heard == len(said) and time.monotonic() < deadline:
+        while heard == len(said) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         return heard
 
