@@ -52,7 +52,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Says what an option is when it is left out, where it is something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default else action.help
+        said = action.default not in (None, []) and action.default is not False  # 0 is something
+        return super()._get_help_string(action) if said else action.help
 
 
 def parser() -> argparse.ArgumentParser:

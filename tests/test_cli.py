@@ -767,7 +767,9 @@ def test_the_help_lists_the_commands(capsys: Captured) -> None:
 def test_the_help_says_no_default_where_there_is_none(command: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
-    assert not re.search(r"default:\s+(None|\[\]|False)", capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    assert not re.search(r"default:\s+(None|\[\]|False)", shown)
+    assert ("--seed" in shown) == bool(re.search(r"\(default:\s+0\)", shown))
 
 
 def test_python_m_returns_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
