@@ -35,6 +35,7 @@ PAPER = 1.0  # the value of empty paper, where ink is 0
 
 
 SHARES = ("error", "real", "fake")  # the terms of an objective that are no nats
+SHAPES = "osD^v<>PX*"  # marks of labels whose names are too long for one
 
 
 def tile(images: Tensor, columns: int, gap: int = 2) -> Tensor:
@@ -201,6 +202,13 @@ def _class_colours(count: int) -> list[tuple[float, ...]]:
     return [tuple(hsv_to_rgb(colour).tolist()) for colour in wheel]
 
 
+def _mark(name: str, label: int) -> dict[str, Any]:
+    """Return how scatter draws a code: as its name, if short, or in one of ten shapes."""
+    if len(name) == 1 and name.isascii() and name.isalnum():  # no other sign is safe in a formula
+        return {"marker": f"${name}$", "s": 16}
+    return {"marker": SHAPES[label % len(SHAPES)], "s": 8, "alpha": 0.7}
+
+
 def latent_scatter(
     codes: Tensor,
     labels: Tensor,
@@ -210,7 +218,9 @@ def latent_scatter(
 ) -> Figure:
     """Draw two-dimensional codes, coloured by label, with each label's name at its median.
 
-    A name that would hide another one moves to the right of it.
+    A code is drawn as its label's name where that is one letter or digit, and otherwise as a mark
+    of its label's shape: colour is not all that tells labels apart. A name at a median that would
+    hide another one moves to the right of it.
 
     Args:
         codes: (N, 2).
@@ -243,7 +253,7 @@ def latent_scatter(
         if len(chosen) == 0:
             continue
         across, up = chosen.T.numpy()
-        axes.scatter(across, up, s=3, alpha=0.4, color=colours[digit], linewidths=0)
+        axes.scatter(across, up, color=colours[digit], linewidths=0, **_mark(name, digit))
         place = chosen.median(dim=0).values
         step = room * torch.tensor([1.0, 0.0])
         while any(((place - other).abs() < room).all() for other in taken):

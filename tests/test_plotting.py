@@ -247,6 +247,30 @@ def test_every_code_is_a_point_in_the_colour_of_its_label() -> None:
     assert axes.get_aspect() == 1
 
 
+def outlines(figure: Figure) -> list[bytes]:
+    """The shape of each label's points."""
+    layers = [layer for layer in only_axes(figure).collections if isinstance(layer, PathCollection)]
+    return [np.asarray(layer.get_paths()[0].vertices).tobytes() for layer in layers]
+
+
+def test_labels_are_told_apart_without_their_colours() -> None:
+    codes, labels = cloud(20)
+    numerals = outlines(plotting.latent_scatter(codes, labels))
+    # A point is its own numeral, also where another class has no codes or another place.
+    assert outlines(plotting.latent_scatter(codes[7:8], labels[7:8])) == numerals[7:8]
+    words = [f"{name}{name}" for name in "0123456789"]
+    marks = outlines(plotting.latent_scatter(codes, labels, classes=words))
+    assert len({*numerals, *marks}) == 20
+
+
+@pytest.mark.parametrize("name", ["$", "^", "_", "{", "\\", "%", "#", "&", " ", "é", "あ", "²"])
+def test_a_name_that_is_no_formula_is_no_mark(name: str) -> None:
+    codes, of = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
+    figure = plotting.latent_scatter(codes, of, classes=[name, "longer"])
+    plain = plotting.latent_scatter(codes, of, classes=["another", "longer"])
+    assert outlines(figure) == outlines(plain)
+
+
 def test_labels_without_codes_get_no_numeral() -> None:
     codes, _ = cloud(4)
     axes = only_axes(plotting.latent_scatter(codes, torch.tensor([2, 2, 9, 9])))
