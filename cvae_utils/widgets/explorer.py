@@ -30,8 +30,9 @@ APP = "cvae-app"  # the class, in the page, of whatever the style sheet below is
 # the kernel is gone is a class that ipywidgets gives to views without a comm, or, when it was
 # another page that restarted it, the notebook's own sign. That sign changes back as soon as a new
 # kernel is there, which does not know this app: so an animation that stands still is let run, to
-# its end, at which it stays. Of apps inside an app the outer one speaks, and it speaks for the
-# many small signs that ipywidgets would draw over each control.
+# its end, at which it stays. (The new kernel says *starting* once; a page that misses it never
+# learns.) Of apps inside an app the outer one speaks, and it speaks for the many small signs that
+# ipywidgets would draw over each control.
 GONE = ("starting", "restarting", "autorestarting", "terminating", "dead", "disconnected")
 STYLE = f"""<style>
 .{APP}, .{APP} .widget-inline-hbox, .{APP} canvas, .{APP} img {{ max-width: 100%; }}
