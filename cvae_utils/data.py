@@ -589,7 +589,9 @@ def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor
         check_byte_images("images", images)
         check_generator("generator", generator, images.device)
         # r is uniform on 0..254, so P(r < v) = v / 255 exactly: the same draw without a division.
-        r = torch.empty_like(images).random_(0, 255, generator=generator)
+        # Contiguous: noise is filled in in memory's order, which a transposed view has otherwise.
+        r = torch.empty_like(images, memory_format=torch.contiguous_format)
+        r.random_(0, 255, generator=generator)
         return (r < images).float()
     check_unit_images("images", images)
     check_generator("generator", generator, images.device)

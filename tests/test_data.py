@@ -201,6 +201,14 @@ def test_binarization_inks_each_pixel_with_its_grey_value() -> None:
     assert ((draws.double().mean(0) - expected).abs() <= tolerance).all()
 
 
+def test_binarization_does_not_ask_how_the_images_lie_in_memory() -> None:
+    bytes_ = torch.arange(784).remainder(256).byte().view(1, 28, 28).repeat(3, 1, 1)
+    for images in (bytes_, data.to_unit(bytes_)):
+        transposed = images.mT.contiguous().mT
+        drawn = [data.binarize(i, torch.Generator().manual_seed(0)) for i in (images, transposed)]
+        assert torch.equal(*drawn)
+
+
 def test_binarization_is_the_same_for_bytes_and_for_grey_values_on_average() -> None:
     bytes_ = torch.full((1, 28, 28), 51, dtype=torch.uint8)  # 51 / 255 = 0.2
     grey = data.to_unit(bytes_)
