@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from cvae_utils import data, evaluation
 from cvae_utils.evaluation import chunks
-from cvae_utils.models import Classifier, ConditionalVAE, Gaussian, LabelCVAE
+from cvae_utils.models import CGAN, Classifier, ConditionalVAE, Gaussian, LabelCVAE
 from cvae_utils.models.mlp import StandardNormalPrior
 
 
@@ -261,6 +262,18 @@ def test_the_time_of_drawing_is_the_median_without_the_first_call(
     stopwatch = SimpleNamespace(perf_counter=lambda: next(clock))
     monkeypatch.setattr(evaluation.report, "time", stopwatch)
     assert evaluation.drawing_time(model, repeats=3) == 2000
+
+
+@pytest.mark.parametrize("measure", [evaluation.drawing_time, lambda m: evaluation.effects(m, 0)])
+def test_a_measurement_moves_neither_the_model_nor_the_callers_random_numbers(
+    measure: Callable[[CGAN], object],
+) -> None:
+    """In training mode batch normalization would move its running means with every draw."""
+    gan = CGAN(latent_dim=2, width=4, hidden=8).train()
+    before, numbers = copy.deepcopy(gan.state_dict()), torch.get_rng_state()
+    measure(gan)
+    assert all(torch.equal(value, before[name]) for name, value in gan.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), numbers)
 
 
 # ---------------------------------------------------------------- images from their codes

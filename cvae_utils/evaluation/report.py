@@ -14,7 +14,7 @@ from tqdm import tqdm
 from cvae_utils import checkpoints
 from cvae_utils.checks import check_at_least, check_choice, check_is, check_seed
 from cvae_utils.data import Dataset, Split, to_unit
-from cvae_utils.evaluation.chunks import device_of
+from cvae_utils.evaluation.chunks import device_of, noise_source
 from cvae_utils.evaluation.estimates import accuracy
 from cvae_utils.evaluation.holes import hole_scores
 from cvae_utils.evaluation.likelihood import (
@@ -162,12 +162,14 @@ def drawing_time(model: ConditionalGenerator, repeats: int = 5) -> float:
     """Return the milliseconds that 200 digits take, the median of some repeats on this machine."""
     check_model("model", model, ConditionalGenerator)
     check_at_least("repeats", repeats, 1)
+    model.eval()
     device = device_of(model)
+    noise = noise_source(device, 0)
     labels = torch.arange(DRAWN_AT_ONCE, device=device) % model.num_classes
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        model.sample(labels).cpu()  # the copy waits for a GPU
+        model.sample(labels, noise).cpu()  # the copy waits for a GPU
         times.append(time.perf_counter() - start)
     return 1000 * median(times[1:])  # the first call warms up
 

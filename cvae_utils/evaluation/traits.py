@@ -84,6 +84,7 @@ def effects(
     check_at_least("dimension", dimension, 0, model.latent_dim - 1)
     check_at_least("count", count, 2)
     check_positive("reach", reach)
+    model.eval()
     device = device_of(model)
     z = torch.randn(count, model.latent_dim, generator=noise_source(device, seed), device=device)
     z = z.repeat(model.num_classes, 1)  # (num_classes * count, latent_dim)
