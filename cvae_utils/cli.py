@@ -439,6 +439,11 @@ def _inpaint(options: argparse.Namespace) -> int:
     model = checkpoints.load_inpainting(options.checkpoint, trained_on=options.data)
     learned = _mask_of(checkpoints.load(options.checkpoint, trained_on=options.data)[1])
     mask = getattr(options, "mask", learned)
+    if mask not in masks.SOURCES:  # weights that were trained by other means than this command
+        raise ValueError(
+            f"--mask must be given, one of {', '.join(masks.SOURCES)}: {options.checkpoint} "
+            f"learned to fill {learned!r}, got none"
+        )
     if learned not in (mask, "mixed"):
         print(f"NOTE: {options.checkpoint} learned to fill {learned}, not {mask}", file=sys.stderr)
     _check_out(options.out)

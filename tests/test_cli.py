@@ -640,6 +640,22 @@ def test_inpaint_hides_what_the_model_has_learned_to_fill(
     assert changed[1][9:14, 9:19].any()
 
 
+def test_inpaint_asks_for_a_mask_where_the_learned_one_has_no_name_here(
+    tmp_path: Path, capsys: Captured, inpainting_checkpoint: Path
+) -> None:
+    model, provenance = checkpoints.load(inpainting_checkpoint)
+    brushed = dataclasses.replace(provenance, training={"mask": "brush"})
+    checkpoints.save(inpainting_checkpoint, model, brushed)
+    words = ["inpaint", str(inpainting_checkpoint), "--digits", "2", "--completions", "1"]
+    words += ["--out", str(tmp_path / "new" / "filled.png")]
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert "error: --mask must be given, one of centre, " in said
+    assert f"{inpainting_checkpoint} learned to fill 'brush'" in said
+    assert not (tmp_path / "new").exists()
+    assert main([*words, "--mask", "centre"]) == 0
+
+
 def test_a_picture_that_cannot_be_written_leaves_the_old_one(
     tmp_path: Path, capsys: Captured
 ) -> None:
