@@ -24,6 +24,7 @@ from cvae_utils.checks import (
     check_seed,
 )
 from cvae_utils.files import write_whole
+from cvae_utils.graphs import check_recordable
 from cvae_utils.models import GAN, MODELS, Classifier, InpaintingCVAE, Model, build
 from cvae_utils.models.label_cvae import LABEL_IN
 
@@ -67,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train", help="train a model, measure it, write its checkpoint", formatter_class=_Help
     )
-    train.add_argument("model", choices=sorted(MODELS))
+    train.add_argument("model", choices=sorted(MODELS), help="what is trained")
     train.add_argument("--out", type=Path, required=True, help="checkpoint to write")
     train.add_argument("--data", choices=data.NAMES, default="mnist", help="what it learns from")
     train.add_argument("--epochs", type=int, default=10, help="passes over the training split")
@@ -94,13 +95,16 @@ def parser() -> argparse.ArgumentParser:
     )
     # Left out, these take the model's own defaults; a model that has none refuses them.
     suppress: dict[str, Any] = {"default": argparse.SUPPRESS}
+    own = {name: f"(default: {default})" for name, (_, default) in OF_SOME.items()}
     train.add_argument(
-        "--mask", choices=tuple(masks.SOURCES), help="what inpainting_cvae does not see", **suppress
-    )
+        "--mask", choices=tuple(masks.SOURCES),
+        help=f"what inpainting_cvae does not see {own['mask']}", **suppress,
+    )  # fmt: skip
     train.add_argument(
-        "--penalty", type=float, help="on a gan's or cgan's discriminator, R1", **suppress
-    )
-    train.add_argument("--judge", help=f"of a gan or cgan, a {JUDGE}", **suppress)
+        "--penalty", type=float,
+        help=f"on a gan's or cgan's discriminator, R1 {own['penalty']}", **suppress,
+    )  # fmt: skip
+    train.add_argument("--judge", help=f"of a gan or cgan, a {JUDGE} {own['judge']}", **suppress)
     train.add_argument("--width", type=int, help="hidden units, or channels", **suppress)
     train.add_argument(
         "--hidden", type=int, help="units of a conv model's dense layers", **suppress
@@ -198,6 +202,8 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     check_seed("--seed", options.seed)
     config, own = _of_the_model(options)
     device = training.pick_device(options.device)
+    if options.cuda_graph:
+        check_recordable("--cuda-graph", device, team.size)
     torch.manual_seed(options.seed)  # decides the initial weights
     model = build(options.model, **config).to(device)
     _check_out(options.out)

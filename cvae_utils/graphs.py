@@ -14,6 +14,15 @@ Work = Callable[[Tensor, Tensor], dict[str, Tensor]]  # images and labels in, na
 WARM_UPS = 3  # libraries choose their algorithms in the first calls; no record should hold that
 
 
+def check_recordable(name: str, device: torch.device, processes: int) -> None:
+    """Raise a ValueError, with the switch's name, unless one process trains on a GPU."""
+    if device.type != "cuda" or processes > 1:
+        raise ValueError(
+            f"{name} must be left out but for one process on a GPU, got it for {processes} on "
+            f"{device}"
+        )
+
+
 def recorded(work: Work, images: Tensor, labels: Tensor, parts: Parts) -> Work:
     """Record work on batches of one shape as a CUDA graph, and return what replays it.
 

@@ -28,7 +28,7 @@ from cvae_utils.checks import (
 )
 from cvae_utils.data import Split, batches, binarize
 from cvae_utils.distributed import crew
-from cvae_utils.graphs import Work, recorded
+from cvae_utils.graphs import Work, check_recordable, recorded
 from cvae_utils.interrupts import held_back
 from cvae_utils.models.base import check_same_classes
 from cvae_utils.snapshots import Parts, Snapshot
@@ -276,11 +276,8 @@ def fit(
             "which has no instructions for it",
             stacklevel=2,
         )
-    if cuda_graph and (device.type != "cuda" or team.size > 1):
-        raise ValueError(
-            f"cuda_graph must be False but for one process on a GPU, got {cuda_graph} for "
-            f"{team.size} on {device}"
-        )
+    if cuda_graph:
+        check_recordable("cuda_graph", device, team.size)
     train = train.take(len(train) - len(train) % team.size).to(device)
     _check_last_batch(model, len(train), batch_size, team.size)
     order = noise = torch.Generator(device).manual_seed(seed)

@@ -732,7 +732,7 @@ def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
         ),
         (
             ["train", "vae", "--out", "OUT", "--cuda-graph", "--device", "cpu"],
-            "cuda_graph must be False but for one process on a GPU, got True for 1 on cpu",
+            "--cuda-graph must be left out but for one process on a GPU, got it for 1 on cpu",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -746,6 +746,16 @@ def test_an_error_is_one_line_on_stderr_and_exit_code_1(
     assert last.startswith("error: ")
     assert not [line for line in notes if not line.startswith("NOTE: ")]  # no traceback
     assert re.search(message, last)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_without_a_gpu_is_refused_before_anything_is_loaded_or_made(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "load", lambda *_: pytest.fail("too early"))
+    words = ["train", "vae", "--out", str(tmp_path / "a" / "b"), "--device", "cpu"]
+    assert main([*words, "--cuda-graph"]) == 1
+    assert "error: --cuda-graph must be left out" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
@@ -768,6 +778,9 @@ def test_the_help_of_train_lists_the_models_and_their_options(capsys: Captured) 
     shown = capsys.readouterr().out
     for word in (*MODELS, *data.NAMES, "--width", "--latent-dim", "{both,generation}"):
         assert word in shown
+    for _, default in cli.OF_SOME.values():
+        assert f"(default: {default})" in " ".join(shown.split())
+    assert "what is trained" in shown
 
 
 def test_the_help_lists_the_commands(capsys: Captured) -> None:
