@@ -204,8 +204,9 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
     device = training.pick_device(options.device)
     if options.cuda_graph:
         check_recordable("--cuda-graph", device, team.size)
-    torch.manual_seed(options.seed)  # decides the initial weights
-    model = build(options.model, **config).to(device)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        torch.default_generator.manual_seed(options.seed)  # decides the initial weights
+        model = build(options.model, **config).to(device)
     _check_out(options.out)
     dataset = data.load(options.data)
     if team.leads:

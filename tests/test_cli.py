@@ -39,6 +39,7 @@ from cvae_utils import (
 )
 from cvae_utils.cli import main
 from cvae_utils.models import CGAN, MODELS, Classifier, InpaintingCVAE, LabelCVAE, build
+from tests import conftest
 from tests.conftest import full_disk
 
 SMALL = ["--epochs", "1", "--width", "16", "--batch-size", "200", "--device", "cpu"]
@@ -99,6 +100,32 @@ def inpainting_checkpoint(tmp_path: Path) -> Path:
 
 
 # ---------------------------------------------------------------- train
+
+
+def test_the_seed_alone_decides_and_the_callers_random_numbers_stay(
+    tmp_path: Path, few: Few, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notebooks call `prepare`: what they draw afterwards must not depend on it."""
+    few(200, 100)
+    monkeypatch.setattr(evaluation, "measure", lambda *_: {})
+    begun, ended = [], []
+    fit = training.fit
+
+    def watched(model: torch.nn.Module, *rest: Any, **settings: Any) -> training.History:
+        begun.append(conftest.weights(model))
+        return fit(model, *rest, **settings)
+
+    monkeypatch.setattr(training, "fit", watched)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        out = tmp_path / f"{seed}.safetensors"
+        assert main(["train", "vae", "--out", str(out), "--seed", "5", *SMALL]) == 0
+        assert torch.equal(torch.get_rng_state(), before)
+        ended.append(conftest.weights(checkpoints.load(out)[0]))
+    torch.manual_seed(5)
+    assert torch.equal(begun[0], conftest.weights(build("vae", width=16)))
+    assert torch.equal(*ended)
 
 
 def test_train_writes_a_loadable_checkpoint(trained: tuple[Path, list[str], str]) -> None:
