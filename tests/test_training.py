@@ -186,6 +186,25 @@ def test_the_learning_rate_rises_to_its_maximum_and_falls_to_nearly_nothing() ->
     assert abs(rates[-1]) < 0.001
 
 
+@pytest.mark.parametrize(("momentum", "least", "most"), [(None, 0.85, 0.95), (0.5, 0.5, 0.5)])
+def test_adams_momentum_moves_against_the_learning_rate_unless_it_is_held(
+    momentum: float | None, least: float, most: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[tuple[float, float]] = []  # learning rate and momentum of each step
+
+    class Watched(torch.optim.Adam):
+        def step(self, closure: Any = None) -> Any:
+            used.append((self.param_groups[0]["lr"], self.param_groups[0]["betas"][0]))
+            return super().step(closure)
+
+    monkeypatch.setattr(torch.optim, "Adam", Watched)
+    fit_ten(epochs=50, batch_size=5, momentum=momentum)
+    rates, momenta = zip(*used, strict=True)
+    assert len(used) == 100
+    assert (min(momenta), max(momenta)) == pytest.approx((least, most), abs=1e-3)
+    assert momenta[rates.index(max(rates))] == pytest.approx(least)
+
+
 def test_one_single_step_is_a_run_too() -> None:
     model, history = fit_ten(epochs=1, batch_size=10)
     assert len(history.epochs) == 1
