@@ -114,7 +114,7 @@ class Callback:
         """
 
     def on_end(self, history: History) -> None:
-        """Called once, also after an interrupt."""
+        """Called once if `on_start` went well, also after an interrupt or an error."""
 
 
 class Terms(nn.Module):
@@ -313,10 +313,12 @@ def fit(
 
     with held_back() as let_interrupts_through:
         history = _begin(history or History(), settings, parts)
-        for callback in callbacks:
-            callback.on_start(epochs - len(history.epochs), steps_per_epoch)
-        model.train()
+        started: list[Callback] = []
         try:
+            for callback in callbacks:
+                callback.on_start(epochs - len(history.epochs), steps_per_epoch)
+                started.append(callback)
+            model.train()
             work: Work = gradients
             if cuda_graph:
                 first = train.take(batch_size)
@@ -353,7 +355,7 @@ def fit(
             raise TrainingError(f"{message}, with a new history ({error})", history) from error
         finally:
             model.eval()
-            for callback in callbacks:
+            for callback in started:
                 callback.on_end(history)
     return history
 

@@ -386,6 +386,18 @@ def test_an_error_comes_through_after_the_callbacks_have_ended() -> None:
     assert not model.training
 
 
+def test_callbacks_that_have_begun_are_ended_where_a_later_one_cannot_begin() -> None:
+    class Fails(Diary):
+        def on_start(self, epochs: int, steps_per_epoch: int) -> None:
+            raise ArithmeticError("not today")
+
+    first, second, third = Diary(), Fails(), Diary()
+    with pytest.raises(ArithmeticError, match="not today"):
+        fit_ten([first, second, third])
+    assert first.entries == [("start", 2, 3), ("end", 0)]
+    assert second.entries == third.entries == []
+
+
 # ---------------------------------------------------------------- arguments
 
 
