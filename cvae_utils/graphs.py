@@ -18,7 +18,7 @@ def check_recordable(name: str, device: torch.device, processes: int) -> None:
     """Raise a ValueError, with the switch's name, unless one process trains on a GPU."""
     if device.type != "cuda" or processes > 1:
         raise ValueError(
-            f"{name} must be left out but for one process on a GPU, got it for {processes} on "
+            f"{name} must be left out but for one process on a GPU, got True for {processes} on "
             f"{device}"
         )
 

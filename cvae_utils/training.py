@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import platform
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any, TypeVar
@@ -105,7 +106,10 @@ class Callback:
         """Called once, before the first step, with the number of epochs that are to come."""
 
     def on_step(self) -> None:
-        """Called after every step of the optimizer."""
+        """Called after every step of the optimizer.
+
+        Not the moment to measure the model, which must be left in training mode: see `on_epoch`.
+        """
 
     def on_epoch(self, history: History) -> None:
         """Called after every epoch, its row being the last of `history.epochs`.
@@ -129,7 +133,8 @@ class Terms(nn.Module):
         terms = self.objective(self.model, x, labels, noise)
         check_is("objective(...)", terms, dict, "a dict of terms, each (B,), with a 'loss'")
         check_is("objective(...)['loss']", terms.get("loss"), Tensor)
-        check_floats("objective(...)['loss']", terms["loss"], len(x))
+        for name, values in terms.items():
+            check_floats(f"objective(...)[{name!r}]", values, len(x))
         return terms
 
 
@@ -232,7 +237,8 @@ def fit(
             numbers and the arithmetic are the same; only who asks for them is not.
         callbacks: see the run go by.
         history: of an earlier run, to go on with. It is filled in place: what it holds is there
-            also when the run ends in an error.
+            also when the run ends in an error. `model`, `objective`, `train` and `prepare` must be
+            those of before: but for the number of examples nothing compares them.
 
     Returns:
         The history, one row per finished epoch.
@@ -322,13 +328,15 @@ def fit(
             work: Work = gradients
             if cuda_graph:
                 first = train.take(batch_size)
-                work = recorded(gradients, first.images, first.labels, parts)
+                with _memory_watched(batch_size, history):
+                    work = recorded(gradients, first.images, first.labels, parts)
             for epoch in range(len(history.epochs), epochs):
                 start = time.perf_counter()
                 sums: dict[str, Tensor] = {}
                 for images, labels in batches(train, batch_size, order):
-                    terms = work(team.share(images), team.share(labels))
-                    optimizer.step()
+                    with _memory_watched(batch_size, history):
+                        terms = work(team.share(images), team.share(labels))
+                        optimizer.step()
                     scheduler.step()
                     for name, value in terms.items():  # summed on the device, read once an epoch
                         sums[name] = sums.get(name, 0) + value
@@ -336,7 +344,7 @@ def fit(
                         callback.on_step()
                     let_interrupts_through()
                 row = {name: team.total(s).item() / len(train) for name, s in sums.items()}
-                _check_finite(row, parts, history)
+                _check_finite(row["loss"], parts, history)
                 history.epochs.append(row | {"seconds": time.perf_counter() - start})
                 history.snapshot = parts.take(epoch + 1)
                 for callback in callbacks:
@@ -348,11 +356,6 @@ def fit(
             if team.leads:
                 done = f"{len(history.epochs)} of {epochs} epochs"
                 print(f"Interrupted after {done}; the model is kept.")
-        except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
-                raise
-            message = f"a step of batch_size={batch_size} does not fit into the memory: lower it"
-            raise TrainingError(f"{message}, with a new history ({error})", history) from error
         finally:
             model.eval()
             for callback in started:
@@ -386,10 +389,11 @@ def _check_last_batch(model: nn.Module, count: int, batch_size: int, processes: 
         )
 
 
-def _check_finite(row: dict[str, float], parts: Parts, history: History) -> None:
+def _check_finite(loss: float, parts: Parts, history: History) -> None:
     """Raise, with the model put back to the last snapshot, if an epoch led nowhere."""
-    good = all(math.isfinite(value) for value in row.values())
-    if good and all(weights.isfinite().all() for weights in parts.model.state_dict().values()):
+    if math.isfinite(loss) and all(
+        weights.isfinite().all() for weights in parts.model.state_dict().values()
+    ):
         return
     if history.snapshot:
         parts.restore(history.snapshot)
@@ -400,6 +404,18 @@ def _check_finite(row: dict[str, float], parts: Parts, history: History) -> None
         f"{rate:g}, and begin anew: a history goes on with the settings that it has",
         history,
     )
+
+
+@contextlib.contextmanager
+def _memory_watched(batch_size: int, history: History) -> Iterator[None]:
+    """Raise a TrainingError if the part of a step that is done within finds too little memory."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _out_of_memory(error):
+            raise
+        message = f"a step of batch_size={batch_size} does not fit into the memory: lower it"
+        raise TrainingError(f"{message}, with a new history ({error})", history) from error
 
 
 def _out_of_memory(error: BaseException) -> bool:

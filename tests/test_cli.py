@@ -759,7 +759,7 @@ def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
         ),
         (
             ["train", "vae", "--out", "OUT", "--cuda-graph", "--device", "cpu"],
-            "--cuda-graph must be left out but for one process on a GPU, got it for 1 on cpu",
+            "--cuda-graph must be left out but for one process on a GPU, got True for 1 on cpu",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -396,6 +397,40 @@ def test_callbacks_that_have_begun_are_ended_where_a_later_one_cannot_begin() ->
         fit_ten([first, second, third])
     assert first.entries == [("start", 2, 3), ("end", 0)]
     assert second.entries == third.entries == []
+
+
+def test_a_callback_that_finds_no_memory_is_not_taken_for_a_step() -> None:
+    with pytest.raises(MemoryError, match=r"^enough$"):
+        fit_ten([Diary(fail_at=2, error=MemoryError)])
+
+
+def test_a_term_that_is_only_reported_may_be_nan() -> None:
+    def unsure(
+        model: OneWeight, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        terms = slope(model, x, labels, generator)
+        return terms | {"size": terms["size"] * float("nan")}
+
+    history = fit(OneWeight(), unsure, ten_images(), epochs=2, prepare=grey)
+    assert all(math.isnan(size) for size in history.curve("size"))
+    assert all(math.isfinite(loss) for loss in history.curve("loss"))
+
+
+@pytest.mark.parametrize(
+    ("term", "error"),
+    [(torch.ones(()), ValueError), (torch.ones(4, 1), ValueError), (0.5, TypeError)],
+    ids=["scalar", "column", "number"],
+)
+def test_every_term_of_an_objective_is_one_number_for_each_example(
+    term: Any, error: type[Exception]
+) -> None:
+    def wrong(
+        model: OneWeight, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        return slope(model, x, labels, generator) | {"kl": term}
+
+    with pytest.raises(error, match=r"^objective\(\.\.\.\)\['kl'\] must be .*\(4,\), got "):
+        fit(OneWeight(), wrong, ten_images(), epochs=1, batch_size=4, prepare=grey)
 
 
 # ---------------------------------------------------------------- arguments
