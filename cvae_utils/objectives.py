@@ -68,8 +68,8 @@ def gaussian_kl(q: Gaussian, p: Gaussian) -> Tensor:
     check_floats("p.mu", p.mu, *q.mu.shape)
     q, p = q.float32(), p.float32()
     check_beside("p.mu", p.mu, q.mu, "q")
-    squared_distance = (q.mu - p.mu).square()
-    ratio = (squared_distance + q.logvar.exp()) * (-p.logvar).exp()
+    away = (q.mu - p.mu) / p.std  # squared only now: 1 / vp alone may be infinite
+    ratio = away.square() + (q.logvar - p.logvar).exp()
     return 0.5 * (p.logvar - q.logvar + ratio - 1)
 
 
@@ -169,10 +169,14 @@ def log_importance_weights(
     c = model.condition(given)
     p: Gaussian = model.prior_net(c)
     q: Gaussian = model.recognition_net(x, c) if proposal == "recognition" else p
-    p, q = (Gaussian(*(part.repeat_interleave(samples, dim=0) for part in g)) for g in (p, q))
+    p, q = (
+        Gaussian(*(part.repeat_interleave(samples, dim=0) for part in g.float32())) for g in (p, q)
+    )
     c, x = (part.repeat_interleave(samples, dim=0) for part in (c, x))
     z = q.sample(generator)
-    likelihood = bernoulli_log_likelihood(model.generation_net(z, c), x, model.counted(c))
+    likelihood = bernoulli_log_likelihood(
+        model.generation_net(z.to(x.dtype), c), x, model.counted(c)
+    )
     return (likelihood + p.log_prob(z) - q.log_prob(z)).view(-1, samples)
 
 

@@ -60,6 +60,39 @@ def test_kl_is_never_negative_and_zero_between_equals(rows: list[Parameters]) ->
     assert (gaussian_kl(p, p).abs() <= 1e-12).all()
 
 
+@pytest.mark.parametrize("logvar", [-200.0, -100.0, 100.0, 200.0])
+def test_densities_and_kl_stay_finite_where_a_variance_does_not(logvar: float) -> None:
+    """In float32 exp(100) is infinite, and exp(-200) is 0."""
+    q = Gaussian(torch.zeros(1, 2), torch.full((1, 2), logvar))
+    assert gaussian_kl(q, q).tolist() == [[0, 0]]
+    assert q.log_prob(q.mu).item() == pytest.approx(-LOG_2PI - logvar)
+    near = Gaussian(q.mu + q.std, q.logvar)  # one standard deviation away
+    if near.mu.isfinite().all():
+        assert q.log_prob(near.mu).item() == pytest.approx(-LOG_2PI - logvar - 1)
+        assert gaussian_kl(q, near).tolist() == [[0.5, 0.5]]
+
+
+def test_importance_weights_are_exact_where_networks_answer_in_16_bits(
+    echo: ConditionalVAE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, p = (Gaussian(*torch.tensor([[[mu] * 4], [[0] * 4]]).bfloat16()) for mu in (0.0, 3.0))
+    codes = []
+
+    def generation(z: Tensor, c: Tensor) -> Tensor:
+        codes.append(z.double())
+        return torch.zeros(len(z), 28, 28)
+
+    echo.recognition_net = lambda x, c: q  # type: ignore[assignment]
+    monkeypatch.setattr(echo.prior_net, "forward", lambda c: p)
+    monkeypatch.setattr(echo.generation_net, "forward", generation)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = objectives.log_importance_weights(echo, images(1), torch.tensor([3]), 50, source(0))
+    (z,) = codes
+    ratio = Normal(3.0, 1.0).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
+    wanted = ratio.sum(1) - 784 * math.log(2)
+    torch.testing.assert_close(found[0].double(), wanted, atol=1e-3, rtol=0)
+
+
 def test_kl_is_not_symmetric() -> None:
     wide, narrow = Gaussian(torch.zeros(1, 1), torch.ones(1, 1)), Gaussian(*torch.zeros(2, 1, 1))
     # By hand, with v = e against 1: (e - 1 - 1) / 2 one way, (1 / e + 1 - 1) / 2 the other.

@@ -86,5 +86,5 @@ class Gaussian(NamedTuple):
             (..., B).
         """
         self._check_codes("z", z)
-        squared_distance = (z - self.mu).square() * (-self.logvar).exp()
-        return -0.5 * (squared_distance + self.logvar + math.log(2 * math.pi)).sum(-1)
+        away = (z - self.mu) / self.std  # squared only now: exp(-logvar) alone may be infinite
+        return -0.5 * (away.square() + self.logvar + math.log(2 * math.pi)).sum(-1)
