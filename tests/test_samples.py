@@ -151,6 +151,20 @@ def test_training_digits_that_are_handed_out_are_found_to_be_copies(
     assert copied.frechet_per_label.shape == copied.coverage_per_label.shape == (10,)
 
 
+def test_copies_are_found_behind_the_first_image_of_a_label(reference: Reference) -> None:
+    images = data.to_unit(reference.train.images)
+    noise = torch.rand(10, 28, 28, generator=torch.Generator().manual_seed(0))
+    images[first_of_each_label(reference.train.labels, 1)] = noise
+    assert reference.scores(images, reference.train.labels).nearest == pytest.approx(0, abs=1e-2)
+
+
+def test_features_as_large_as_are_let_through_have_finite_neighbourhoods() -> None:
+    directions = torch.randn(20, 128, generator=torch.Generator().manual_seed(0)).sign()
+    assert evaluation.neighbourhoods(directions * 9.9e14).isfinite().all()
+    with pytest.raises(ValueError, match=r"^real must be .* none of them beyond 1e\+15, got 20 "):
+        evaluation.neighbourhoods(directions * 1e16)
+
+
 def test_among_training_digits_nothing_can_be_said_about_copies(
     reference: Reference, copied: SampleScores
 ) -> None:

@@ -29,6 +29,7 @@ from cvae_utils.models.base import check_model, check_same_classes
 
 NEIGHBOURS = 5  # k of density and coverage, as in Naeem et al. (2020)
 REPEATS = 20  # of the bootstrap
+LARGEST = 1e15  # of a feature: the squares of a thousand such differences add up in 32 bits
 LOOKED_UP = 100  # samples of each label whose nearest training digit is looked for
 
 
@@ -350,9 +351,9 @@ def _exact(numbers: Tensor) -> Tensor:
 def _check_features(name: str, features: Tensor, other: Tensor | None = None) -> None:
     """Raise unless these are features (N, F) of two examples or more, like `other`, if any."""
     check_floats(name, features, "N", "F" if other is None else other.shape[1], finite=True)
-    if len(features) < 2 or not (features.abs() < 1e30).all():
+    if len(features) < 2 or not (features.abs() < LARGEST).all():
         raise ValueError(
-            f"{name} must be features of two examples or more, none of them beyond 1e30, "
+            f"{name} must be features of two examples or more, none of them beyond {LARGEST:g}, "
             f"got {len(features)} up to {features.abs().max():g}"
         )
     if other is not None:
