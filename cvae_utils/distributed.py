@@ -62,12 +62,18 @@ def joined(device: str = "auto") -> Iterator[Crew]:
             process takes one of its own and they talk through NCCL.
 
     Raises:
-        ValueError: fewer GPUs than processes.
+        ValueError: fewer GPUs than processes, or a GPU by number for several of them.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield Crew()
         return
-    on_gpus = device != "cpu" and torch.cuda.is_available()
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and number and int(os.environ["WORLD_SIZE"]) > 1:
+        raise ValueError(
+            f"--device must be 'cpu', 'cuda' or 'auto' for several processes, got {device!r}: "
+            "each takes a GPU of its own"
+        )
+    on_gpus = kind != "cpu" and torch.cuda.is_available()
     if on_gpus:
         mine, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
         if mine >= count:

@@ -175,6 +175,29 @@ def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch: pytest.MonkeyPatc
         fit(LabelCVAE(2, 4), objectives.negative_elbo, split, epochs=1, batch_size=8)
 
 
+@pytest.mark.parametrize(
+    ("device", "backend"), [("cpu", "gloo"), ("cpu:0", "gloo"), ("auto", "nccl"), ("cuda", "nccl")]
+)
+def test_processes_talk_through_what_their_device_has(
+    device: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    several = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
+    for name, value in several.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    taken: list[int | str] = []
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(dist, "init_process_group", taken.append)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with joined(device):
+        pass
+    assert taken == [*([1] if backend == "nccl" else []), backend]
+    refused = r"^--device must be 'cpu', 'cuda' or 'auto' .*, got 'cuda:0': each takes a GPU"
+    with pytest.raises(ValueError, match=refused), joined("cuda:0"):
+        pass
+
+
 def test_more_processes_than_gpus_are_told_to_take_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     monkeypatch.setenv("LOCAL_RANK", "1")
