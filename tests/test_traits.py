@@ -79,6 +79,34 @@ def test_each_dimension_is_named_after_what_it_changes() -> None:
     assert named == dict(enumerate(words))
 
 
+class Uneven(nn.Module):
+    """Draws a bar of a height that is quadratic in z[0], and another for each label."""
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        label, none = c.argmax(1).to(z.dtype), torch.zeros(len(z))
+        drawn = bars(none, none + 3, 10 + 0.3 * (z[:, 0] + 2).square() + 0.6 * label, none)
+        return torch.logit(drawn.clamp(1e-6, 1 - 1e-6))
+
+
+def test_codes_move_between_two_places_and_the_spread_is_that_within_a_label() -> None:
+    """Where a code was along the dimension has no say, nor how one label differs from another."""
+    model = Ruled()
+    model.generation_net = Uneven()
+    found = effects(model, 0, count=50, reach=1.0)
+    z = torch.randn(50, 5, generator=torch.Generator().manual_seed(0))[:, 0]
+
+    def height(places: Tensor) -> Tensor:
+        of_labels = [nn.functional.one_hot(torch.full((50,), label), 10) for label in range(10)]
+        codes = places[:, None].expand(-1, 5)
+        drawn = [torch.sigmoid(model.generation_net(codes, c)) for c in of_labels]
+        return torch.stack([traits(images)["height"] for images in drawn])  # (10, 50)
+
+    one = torch.ones(50)
+    change = (height(one) - height(-one)).mean()
+    spread = torch.stack([row.std() for row in height(z)]).mean()
+    assert found["height"] == pytest.approx((change / spread).item(), rel=1e-4)
+
+
 def test_an_effect_is_the_change_over_the_usual_spread() -> None:
     found = effects(Ruled(), 1, count=500)
     # From -2 to 2 of a standard normal: four standard deviations.

@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cvae_utils import masks
+from cvae_utils import evaluation, masks
 from cvae_utils.models import CGAN, ConditionalVAE, InpaintingCVAE, LabelCVAE
 from cvae_utils.plotting import tile
 from cvae_utils.widgets import (
@@ -83,6 +84,19 @@ def test_a_model_in_training_is_drawn_at_rest_and_left_as_it_was() -> None:
     assert torch.equal(pictures["explore"], explore(gan, state))
     assert torch.equal(pictures["duel"], duel([gan], DuelState(3, 5)))
     assert torch.equal(pictures["morph"], morph(gan, MorphState(3, 8, 5)))
+
+
+def test_a_model_of_64_bits_draws_the_same(cvae: LabelCVAE) -> None:
+    pictures: dict[str, Callable[[LabelCVAE], Tensor]] = {
+        "explore": lambda model: explore(model, ExplorerState(3, 5, {1: 0.5})),
+        "duel": lambda model: duel([model], DuelState(3, 5)),
+        "morph": lambda model: morph(model, MorphState(3, 8, 5)),
+        "effects": lambda model: torch.tensor(list(evaluation.effects(model, 0).values())),
+    }
+    before = {name: draw(cvae) for name, draw in pictures.items()}
+    exact = cvae.double()
+    for name, draw in pictures.items():
+        torch.testing.assert_close(draw(exact).float(), before[name], atol=1e-3, rtol=1e-3)
 
 
 def test_a_conditional_gan_is_explored_like_an_autoencoder() -> None:

@@ -220,9 +220,9 @@ def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) 
     check_model("model", model, ConditionalGenerator)
     check_is("state", state, ExplorerState)
     check_digit(state.digit, num_classes=model.num_classes)
-    model, device = _at_rest(model), next(model.parameters()).device
-    z = shifted_noise(model.latent_dim, count, state.seed, state.shifts).to(device)
-    return model.generate(z, torch.full((count,), state.digit, device=device))
+    model, weights = _at_rest(model), next(model.parameters())
+    z = shifted_noise(model.latent_dim, count, state.seed, state.shifts).to(weights)
+    return model.generate(z, torch.full((count,), state.digit, device=weights.device))
 
 
 @torch.no_grad()
@@ -297,12 +297,12 @@ def morph(
     model, anchor = _at_rest(model), next(model.parameters())
     labels = torch.tensor([state.first, state.last], device=anchor.device)
     first, last = one_hot_labels(labels, model.num_classes, anchor.dtype)  # (C,) each
-    share = torch.linspace(0, 1, columns, device=anchor.device)[:, None]
+    share = torch.linspace(0, 1, columns, dtype=anchor.dtype, device=anchor.device)[:, None]
     c = torch.lerp(first, last, share).repeat(rows, 1)  # (rows * columns, C)
     above, below = shifted_noise(model.latent_dim, 2, state.seed, {})  # (latent_dim,) each
     angle = torch.linspace(0, torch.pi / 2, rows)[:, None]
     styles = above * angle.cos() + below * angle.sin()  # (rows, latent_dim)
-    z = styles.to(anchor.device).repeat_interleave(columns, 0)
+    z = styles.to(anchor).repeat_interleave(columns, 0)
     return model.paint(model.generation_net(z, c), c)
 
 
@@ -326,9 +326,9 @@ def duel(models: Sequence[ConditionalGenerator], state: DuelState, count: int = 
     check_at_least("the number of models", len(models), 1)
     drawn = []
     for model in map(_at_rest, models):
-        device = next(model.parameters()).device
-        eps = shifted_noise(model.latent_dim, count, state.seed, {}).to(device)
-        labels = torch.full((count,), state.digit, device=device)
+        weights = next(model.parameters())
+        eps = shifted_noise(model.latent_dim, count, state.seed, {}).to(weights)
+        labels = torch.full((count,), state.digit, device=weights.device)
         drawn.append(model.generate(state.temperature * eps, labels).cpu())
     return torch.cat(drawn)
 
