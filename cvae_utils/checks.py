@@ -246,8 +246,7 @@ def check_beside(name: str, tensor: Tensor, other: Tensor, what: str = "the mode
     """
     if not _same_place(tensor.device, other.device):
         raise ValueError(
-            f"{name} must be on {other.device}, where {what} is, got {_describe(tensor)} "
-            f"on {tensor.device}"
+            f"{name} must be on {other.device}, where {what} is, got one on {tensor.device}"
         )
     if not tensor.is_floating_point() or tensor.dtype == other.dtype:
         return

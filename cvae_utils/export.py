@@ -12,6 +12,7 @@ is written a second time in another language.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import shlex
 import sys
@@ -84,7 +85,7 @@ def _export(network: nn.Module, inputs: dict[str, Tensor], counted: Sequence[str
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's, about its own insides
         program = torch.onnx.export(
-            network.cpu().eval(),
+            copy.deepcopy(network).cpu().eval(),  # the caller's stays where and as it is
             tuple(inputs.values()),
             input_names=list(inputs),
             output_names=["images"],

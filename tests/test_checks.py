@@ -108,3 +108,9 @@ def test_a_bad_value_is_refused_by_name_with_what_came_and_what_was_wanted(
 def test_uint8_images_are_told_how_to_become_floating_point() -> None:
     with pytest.raises(ValueError, match=re.escape("data.to_unit() and data.binarize()")):
         checks.check_unit_images("x", BYTES)
+
+
+def test_what_is_on_another_device_is_told_so_once() -> None:
+    wanted = r"^x must be on cpu, where the model is, got one on meta$"
+    with pytest.raises(ValueError, match=wanted):
+        checks.check_beside("x", torch.zeros(2, device="meta"), torch.zeros(1))

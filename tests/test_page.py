@@ -25,7 +25,7 @@ from torch import Tensor
 
 from cvae_utils import checkpoints, data, export, masks
 from cvae_utils.evaluation import kl_per_dimension, seems_to_change
-from cvae_utils.models import ConditionalVAE, InpaintingCVAE
+from cvae_utils.models import ConditionalVAE, InpaintingCVAE, LabelCVAE
 from cvae_utils.widgets.pictures import (
     DrawingState,
     Stroke,
@@ -80,6 +80,13 @@ def test_what_has_other_names_in_the_folder_stays(site: Path) -> None:
 
 def weight(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_export_leaves_the_model_in_training_mode() -> None:
+    model = LabelCVAE(latent_dim=2, width=4).train()
+    assert export.digits_onnx(model)
+    assert model.training
+    assert model.generation_net.training
 
 
 def session(site: Path, name: str) -> onnxruntime.InferenceSession:

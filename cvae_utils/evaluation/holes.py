@@ -87,7 +87,7 @@ def hole_scores(
             rows.append(errors[:, :count].min(dim=1).values)
         spreads.append(drawn[:, :, hidden].std(dim=1, correction=0).mean(1))
         sampled.append(drawn[:, 0].clone().cpu())  # a view would keep all of `drawn`
-    empty = torch.where(hidden.cpu(), 0.0, x)
+    empty = torch.where(hidden.to(x.device), 0.0, x)
     shown = (torch.cat(sampled), torch.cat(at_mean), x, empty)
     shares = [share_read(classifier, images, split.labels) for images in shown]
     errors_of_best = {count: torch.cat(rows).mean().item() for count, rows in best.items()}
