@@ -102,9 +102,11 @@ def seconds(work: Callable[[], None]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser.add_argument("--batch-size", type=int, default=128, help="examples in a step")
     options = parser.parse_args()
     train, size = data.load().train, options.batch_size
     with TemporaryDirectory() as folder:

@@ -86,9 +86,13 @@ def measure(page: Page, events: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--page", type=Path)
-    parser.add_argument("--events", type=int, default=200)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--page", type=Path, help="folder of a page that is there; a new one is made if none"
+    )
+    parser.add_argument("--events", type=int, default=200, help="how many of each kind")
     options = parser.parse_args()
     if not CHROMIUM:
         print("no Chromium on this machine: nothing measured")

@@ -139,10 +139,14 @@ def chart(rows: list[tuple[str, float, float]], digits: int, path: Path) -> None
 
 def main() -> None:
     """Measure, print and draw."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--chart", type=Path, default=Path("build/peers.png"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser.add_argument("--batch-size", type=int, default=128, help="examples in a step")
+    parser.add_argument(
+        "--chart", type=Path, default=Path("build/peers.png"), help="where the chart goes"
+    )
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")

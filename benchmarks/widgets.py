@@ -116,10 +116,14 @@ def in_the_browser(chromium: str, presses: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--updates", type=int, default=2000)
-    parser.add_argument("--presses", type=int, default=100)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=200, help="how often each is measured")
+    parser.add_argument(
+        "--updates", type=int, default=2000, help="pictures sent one after the other"
+    )
+    parser.add_argument("--presses", type=int, default=100, help="of a key, in the browser")
     options = parser.parse_args()
     print(machine())
     in_the_kernel(options.rounds, options.updates)

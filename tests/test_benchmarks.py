@@ -75,6 +75,26 @@ def test_a_benchmark_prints_what_it_measured(
     assert re.search(rows, printed, flags=re.MULTILINE), printed
 
 
+@pytest.mark.parametrize(
+    "module", ["epoch", "growth", "import_time", "page", "peers", "switches", "widgets"]
+)
+def test_a_benchmark_says_in_lines_what_it_measures_and_what_its_options_are(
+    module: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if module == "peers":
+        pytest.importorskip("lightning")
+        pytest.importorskip("pyro")
+    benchmark = importlib.import_module(f"benchmarks.{module}")
+    monkeypatch.setattr(sys, "argv", [module, "--help"])
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    shown = capsys.readouterr().out
+    assert str(benchmark.__doc__).strip() in shown
+    options = shown.partition("options:")[2]
+    without = r"^ +--[\w-]+( [A-Z_]+)?$(?!\n {20,}\w)"  # on neither this line nor the next
+    assert not re.search(without, options, flags=re.MULTILINE), options
+
+
 def test_growth_measures_one_setting_in_a_process_of_its_own(
     few: data.Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
