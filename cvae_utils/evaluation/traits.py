@@ -87,9 +87,8 @@ def effects(
     model.eval()
     device = device_of(model)
     z = torch.randn(count, model.latent_dim, generator=noise_source(device, seed), device=device)
-    z = z.to(next(model.parameters())).repeat(
-        model.num_classes, 1
-    )  # (num_classes * count, latent_dim)
+    z = z.to(next(model.parameters()))
+    z = z.repeat(model.num_classes, 1)  # (num_classes * count, latent_dim)
     labels = torch.arange(model.num_classes, device=device).repeat_interleave(count)
     ends = []
     for place in (-reach, reach):
