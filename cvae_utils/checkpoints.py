@@ -193,7 +193,8 @@ def load(
         provenance = _provenance(json.loads(text))
         with torch.device("meta"):  # shapes only: a small file may ask for an enormous model
             build(provenance.model, **provenance.config).load_state_dict(weights, assign=True)
-        model = build(provenance.model, **provenance.config)
+        with torch.random.fork_rng(devices=[]):  # its first weights are thrown away
+            model = build(provenance.model, **provenance.config)
         model.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(

@@ -85,6 +85,12 @@ def test_a_path_may_be_text_and_its_folder_is_made(
     assert torch.equal(weights(checkpoints.load_vae(path)), weights(model))
 
 
+def test_loading_draws_none_of_the_callers_random_numbers(saved: Path) -> None:
+    before = torch.get_rng_state()
+    checkpoints.load(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("name", ["classifier", "classifier.safetensors"])
 def test_a_bare_name_means_shipped_weights(name: str) -> None:
     by_name = checkpoints.load_classifier(name)

@@ -13,9 +13,16 @@ from scipy.stats import binomtest  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
-from cvae_utils import data, evaluation
+from cvae_utils import data, evaluation, masks
 from cvae_utils.evaluation import chunks
-from cvae_utils.models import CGAN, Classifier, ConditionalVAE, Gaussian, LabelCVAE
+from cvae_utils.models import (
+    CGAN,
+    Classifier,
+    ConditionalVAE,
+    Gaussian,
+    InpaintingCVAE,
+    LabelCVAE,
+)
 from cvae_utils.models.mlp import StandardNormalPrior
 
 
@@ -274,6 +281,26 @@ def test_a_measurement_moves_neither_the_model_nor_the_callers_random_numbers(
     measure(gan)
     assert all(torch.equal(value, before[name]) for name, value in gan.state_dict().items())
     assert torch.equal(torch.get_rng_state(), numbers)
+
+
+def test_a_model_of_64_bits_is_measured_in_64_bits(model: LabelCVAE, digits: data.Split) -> None:
+    precise = copy.deepcopy(model).double()
+    few = evaluation.elbo(precise, digits)
+    assert few.kl == pytest.approx(evaluation.elbo(model, digits).kl, rel=1e-4)
+    assert evaluation.negative_log_likelihood(precise, digits, (5,))[5].value == pytest.approx(
+        evaluation.negative_log_likelihood(model, digits, (5,))[5].value, abs=1
+    )
+    assert evaluation.reconstruction_error(precise, digits).value == pytest.approx(
+        evaluation.reconstruction_error(model, digits).value, rel=1e-4
+    )
+    assert evaluation.kl_per_dimension(precise, digits) == pytest.approx(
+        evaluation.kl_per_dimension(model, digits), rel=1e-4
+    )
+    assert evaluation.posterior_codes(precise, digits).dtype == torch.float64
+    hole, filler = masks.centre(), InpaintingCVAE(width=8).double()
+    assert evaluation.hole_nll(filler, digits, hole, (2,))[2].value > 0
+    judge = Classifier(width=4)
+    assert evaluation.hole_scores(filler, judge, digits, hole, (1,)).spread == 0
 
 
 # ---------------------------------------------------------------- images from their codes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from cvae_utils.checks import check_is, check_seed
 from cvae_utils.data import Split
@@ -21,6 +22,12 @@ def noise_source(device: torch.device, seed: int) -> torch.Generator:
 def device_of(model: torch.nn.Module) -> torch.device:
     """Return where a model's weights are."""
     return next(model.parameters()).device
+
+
+def beside(model: torch.nn.Module, tensor: Tensor) -> Tensor:
+    """Return a tensor on a model's device, and in its precision where it is no whole number."""
+    weight = next(model.parameters())
+    return tensor.to(weight if tensor.is_floating_point() else weight.device)
 
 
 def check_measured(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cvae_utils.checks import LARGEST_SEED, check_at_least, check_is
 from cvae_utils.data import Split, fixed_binarization
-from cvae_utils.evaluation.chunks import CHUNK, check_measured, device_of, noise_source
+from cvae_utils.evaluation.chunks import CHUNK, beside, check_measured, device_of, noise_source
 from cvae_utils.evaluation.estimates import Share, wilson
 from cvae_utils.models import ConditionalVAE
 from cvae_utils.models.base import check_model, check_same_classes
@@ -22,11 +22,10 @@ def posterior_codes(model: ConditionalVAE, split: Split, seed: int = 0) -> Tenso
     """
     check_measured(model, ConditionalVAE, split, seed)
     model.eval()
-    device = device_of(model)
-    noise = noise_source(device, seed)
+    noise = noise_source(device_of(model), seed)
     x = fixed_binarization(split.images, seed)
     codes = [
-        model.recognize(part.to(device), labels.to(device)).sample(noise)
+        model.recognize(beside(model, part), beside(model, labels)).sample(noise)
         for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
     ]
     return torch.cat(codes).cpu()
@@ -41,12 +40,11 @@ def kl_per_dimension(model: ConditionalVAE, split: Split, seed: int = 0) -> Tens
     """
     check_measured(model, ConditionalVAE, split, seed)
     model.eval()
-    device = device_of(model)
     x = fixed_binarization(split.images, seed)
-    total = torch.zeros(model.latent_dim, device=device)
+    total = torch.zeros(model.latent_dim, device=device_of(model))
     for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True):
-        q = model.recognize(part.to(device), labels.to(device))
-        p = model.prior_net(model.condition(labels.to(device)))
+        q = model.recognize(beside(model, part), beside(model, labels))
+        p = model.prior_net(model.condition(beside(model, labels)))
         total += gaussian_kl(q, p).sum(0)
     return (total / len(split)).cpu()
 

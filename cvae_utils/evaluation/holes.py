@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cvae_utils.checks import check_all_at_least, check_is
 from cvae_utils.data import Split, to_unit
-from cvae_utils.evaluation.chunks import CHUNK, check_measured, device_of, noise_source
+from cvae_utils.evaluation.chunks import CHUNK, beside, check_measured, device_of, noise_source
 from cvae_utils.evaluation.estimates import Share, share_read
 from cvae_utils.masks import check_one_mask, hide
 from cvae_utils.models import Classifier, Gaussian, InpaintingCVAE
@@ -76,13 +76,14 @@ def hole_scores(
     best: dict[int, list[Tensor]] = {count: [] for count in completions}
     spreads, sampled, at_mean = [], [], []
     for part in x.split(max(1, CHUNK // most)):
-        given = hide(part.to(device), mask)  # (B, 2, 28, 28)
+        part = beside(model, part)
+        given = hide(part, mask)  # (B, 2, 28, 28)
         prior: Gaussian = model.prior_net(model.condition(given))
         at_mean.append(model.generate(prior.mu, given).cpu())
         drawn = model.sample(given.repeat_interleave(most, dim=0), noise).view(
             len(part), most, *part.shape[1:]
         )
-        errors = (drawn - part.to(device)[:, None])[:, :, hidden].square().sum(2)  # (B, most)
+        errors = (drawn - part[:, None])[:, :, hidden].square().sum(2)  # (B, most)
         for count, rows in best.items():
             rows.append(errors[:, :count].min(dim=1).values)
         spreads.append(drawn[:, :, hidden].std(dim=1, correction=0).mean(1))
