@@ -1320,13 +1320,15 @@ entry(
         "examples": Kind(
             floats("B", 2).good, refused(None, 3, "x", [1.0], torch.zeros(()), torch.zeros(0, 2))
         ),
+        "labels": BOUND_LABELS,
+        "num_classes": TEN,
         "seed": SEED,
     },
     estimate,
 )
 entry(
-    samples.first_of_each_label,
-    {"labels": LABELS, "count": whole(1, 3), "num_classes": TEN},
+    samples.some_of_each_label,
+    {"labels": LABELS, "count": whole(1, 3), "num_classes": TEN, "seed": SEED},
     lambda result, given: (
         given["labels"][result].tolist() == sorted(given["labels"][result].tolist())
     ),

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from cvae_utils import data, evaluation
 from cvae_utils.evaluation import Reference, SampleScores
-from cvae_utils.evaluation.samples import bootstrap, first_of_each_label
+from cvae_utils.evaluation.samples import bootstrap, some_of_each_label
 from cvae_utils.models import Classifier
 
 PER_LABEL = 50
 
 
 def balanced(split: data.Split, count: int) -> data.Split:
-    some = first_of_each_label(split.labels, count)
+    some = some_of_each_label(split.labels, count)
     return data.Split(split.images[some], split.labels[some])
 
 
@@ -122,9 +122,38 @@ def test_the_bootstrap_error_of_a_mean_is_the_standard_error(
 ) -> None:
     monkeypatch.setattr(evaluation.samples, "REPEATS", 400)
     values = torch.randn(900, generator=torch.Generator().manual_seed(0))
-    estimate = bootstrap(lambda part: part.mean().item(), values)
+    estimate = bootstrap(
+        lambda part: part.mean().item(), values, torch.zeros(900, dtype=torch.int64)
+    )
     assert estimate.value == pytest.approx(values.mean().item())
     assert estimate.standard_error == pytest.approx(values.std().item() / 30, rel=0.15)
+
+
+def test_the_bootstrap_leaves_the_number_of_each_label_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(evaluation.samples, "REPEATS", 400)
+    labels = torch.arange(3).repeat_interleave(torch.tensor([500, 300, 100]))
+    within = torch.randn(900, generator=torch.Generator().manual_seed(0))
+    far_apart = within + 100 * labels
+    estimate = bootstrap(lambda part: part.mean().item(), far_apart, labels)
+    assert estimate.standard_error == pytest.approx(within.std().item() / 30, rel=0.15)
+    kept = bootstrap(lambda part: float((part > 250).sum()), far_apart, labels)
+    assert kept.value == kept.standard_error == 0
+    last = bootstrap(lambda part: float((part > 150).sum()), far_apart, labels)
+    assert last.value == 100
+    assert last.standard_error == 0
+
+
+def test_some_of_each_label_are_chosen_at_random_and_label_by_label() -> None:
+    labels = torch.arange(10).repeat(100)
+    some = some_of_each_label(labels, 20)
+    assert labels[some].tolist() == sorted(list(range(10)) * 20)
+    assert len(some.unique()) == 200
+    assert 400 < some.double().mean() < 600  # of 0 to 999: the first ones would have about 100
+    assert torch.equal(some, some_of_each_label(labels, 20))
+    assert not torch.equal(some, some_of_each_label(labels, 20, seed=1))
+    assert len(some_of_each_label(labels[:15], 20)) == 15
 
 
 # ---------------------------------------------------------------- known answers
@@ -154,7 +183,7 @@ def test_training_digits_that_are_handed_out_are_found_to_be_copies(
 def test_copies_are_found_behind_the_first_image_of_a_label(reference: Reference) -> None:
     images = data.to_unit(reference.train.images)
     noise = torch.rand(10, 28, 28, generator=torch.Generator().manual_seed(0))
-    images[first_of_each_label(reference.train.labels, 1)] = noise
+    images[some_of_each_label(reference.train.labels, 1)] = noise
     assert reference.scores(images, reference.train.labels).nearest == pytest.approx(0, abs=1e-2)
 
 
@@ -199,7 +228,7 @@ def test_shuffled_labels_are_seen_within_labels_alone(
 def test_one_perfect_digit_of_each_label_does_not_win(
     reference: Reference, copied: SampleScores
 ) -> None:
-    first = first_of_each_label(reference.train.labels, 1).repeat_interleave(PER_LABEL)
+    first = some_of_each_label(reference.train.labels, 1).repeat_interleave(PER_LABEL)
     images = data.to_unit(reference.train.images)[first]
     scores = reference.scores(images, reference.train.labels[first])
     assert scores.faithfulness.value >= 0.9  # each read as asked

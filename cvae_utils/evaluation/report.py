@@ -26,8 +26,8 @@ from cvae_utils.evaluation.likelihood import (
 from cvae_utils.evaluation.samples import (
     Reference,
     SampleScores,
-    first_of_each_label,
     sample_labels,
+    some_of_each_label,
 )
 from cvae_utils.masks import SOURCES
 from cvae_utils.models import (
@@ -233,10 +233,13 @@ def compare(
         figures["training_minutes"] = provenance.training["seconds"] / 60
         figures["drawing_ms"] = drawing_time(checkpoints.load_generator(name, device, dataset.name))
         rows[name] = figures
-    for name, split in {REAL_TRAIN: dataset.train, REAL_TEST: dataset.test}.items():
-        some = first_of_each_label(split.labels, PER_LABEL, split.num_classes)
-        scores = reference.scores(to_unit(split.images[some]), split.labels[some])
-        rows[name] = sample_figures(scores)
+    train, test = dataset.train, dataset.test
+    some = some_of_each_label(train.labels, PER_LABEL, train.num_classes, seed)
+    scores = {
+        REAL_TRAIN: reference.scores(to_unit(train.images[some]), train.labels[some]),
+        REAL_TEST: reference.scores(to_unit(test.images), test.labels),
+    }
+    rows |= {name: sample_figures(scored) for name, scored in scores.items()}
     compared = pd.DataFrame.from_dict(rows, orient="index").rename_axis("model").round(4)
     left_out = [name for name in SHOWN if name not in compared]  # without codes, say
     return compared.reindex(columns=[*compared, *left_out])

@@ -28,7 +28,7 @@ from cvae_utils.models import Classifier, ConditionalGenerator
 from cvae_utils.models.base import check_model, check_same_classes
 
 NEIGHBOURS = 5  # k of density and coverage, as in Naeem et al. (2020)
-REPEATS = 20  # of the bootstrap
+REPEATS = 50  # of the bootstrap
 LARGEST = 1e15  # of a feature: the squares of a thousand such differences add up in 32 bits
 LOOKED_UP = 100  # samples of each label whose nearest training digit is looked for
 
@@ -88,16 +88,26 @@ def frechet_distance(real: Tensor, drawn: Tensor) -> float:
     """
     _check_features("real", real)
     _check_features("drawn", drawn, real)
+    return _frechet_distance_to(real)(drawn)
+
+
+def _frechet_distance_to(real: Tensor) -> Callable[[Tensor], float]:
+    """Return what measures the Fréchet distance to real features, which are taken in once."""
     # Slow to import, and rarely needed.
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     as_they_are = nn.Identity()
     as_they_are.num_features = real.shape[1]  # type: ignore[assignment]
-    metric = FrechetInceptionDistance(feature=as_they_are).to(real.device)
+    metric = FrechetInceptionDistance(as_they_are, reset_real_features=False).to(real.device)
     metric.update(real, real=True)
-    metric.update(drawn, real=False)
-    distance: float = metric.compute().item()
-    return max(0.0, distance)  # rounding may leave it just below
+
+    def distance(drawn: Tensor) -> float:
+        metric.reset()
+        metric.update(drawn, real=False)
+        squared: float = metric.compute().item()
+        return max(0.0, squared)  # rounding may leave it just below
+
+    return distance
 
 
 class Diversity(NamedTuple):
@@ -262,7 +272,7 @@ class Reference:
     @cached_property
     def distance(self) -> float:
         """Median distance of a test digit to the nearest training digit."""
-        some = first_of_each_label(self.labels, LOOKED_UP, self.num_classes)
+        some = some_of_each_label(self.labels, LOOKED_UP, self.num_classes)
         return self._to_training(to_unit(self.test.images).cpu()[some])
 
     def _to_training(self, images: Tensor) -> float:
@@ -294,10 +304,10 @@ class Reference:
             coverage[label] = within.covered.double().mean()
             frechet[label] = frechet_distance(self.features[real], drawn[asked])
         anywhere = density_and_coverage(self.features, self.radii, drawn).covered
-        some = first_of_each_label(labels, LOOKED_UP, self.num_classes)
+        some = some_of_each_label(labels, LOOKED_UP, self.num_classes)
         return SampleScores(
             faithfulness=wilson(int((read == labels).sum()), len(labels)),
-            frechet=bootstrap(lambda part: frechet_distance(self.features, part), drawn),
+            frechet=bootstrap(_frechet_distance_to(self.features), drawn, labels, self.num_classes),
             frechet_per_label=frechet,
             density=mean_and_error(density),
             coverage=wilson(int(covered.sum()), len(covered)),
@@ -307,30 +317,51 @@ class Reference:
         )
 
 
-def bootstrap(statistic: Callable[[Tensor], float], examples: Tensor, seed: int = 0) -> Estimate:
+def bootstrap(
+    statistic: Callable[[Tensor], float],
+    examples: Tensor,
+    labels: Tensor,
+    num_classes: int = NUM_CLASSES,
+    seed: int = 0,
+) -> Estimate:
     """Return a statistic of examples (N, ...) and its standard error, by drawing them anew.
 
-    Efron (1979): the spread over sets of N that are drawn from the N with replacement.
+    Efron (1979): the spread over sets of N that are drawn from the N with replacement. As many of
+    each label (N,) are drawn as there are: how many digits a label has was decided, not drawn, and
+    must not add to the spread.
     """
     check_function("statistic", statistic, "examples (N, ...)")
     check_is("examples", examples, Tensor)
     if examples.ndim == 0 or len(examples) == 0:
         raise ValueError(f"examples must be one or more, got shape {tuple(examples.shape)}")
+    check_at_least("num_classes", num_classes, 2)
+    check_labels("labels", labels, len(examples), num_classes=num_classes)
     generator = noise_source(torch.device("cpu"), seed)
+    groups = [examples[labels == label] for label in labels.unique()]
     again = [
-        statistic(examples[torch.randint(len(examples), (len(examples),), generator=generator)])
+        statistic(
+            torch.cat([g[torch.randint(len(g), (len(g),), generator=generator)] for g in groups])
+        )
         for _ in range(REPEATS)
     ]
     return Estimate(statistic(examples), torch.tensor(again, dtype=torch.float64).std().item())
 
 
-def first_of_each_label(labels: Tensor, count: int, num_classes: int = NUM_CLASSES) -> Tensor:
-    """Return where the first `count` of each label stand in labels (N,), label by label."""
+def some_of_each_label(
+    labels: Tensor, count: int, num_classes: int = NUM_CLASSES, seed: int = 0
+) -> Tensor:
+    """Return where `count` of each label stand in labels (N,), chosen at random, label by label.
+
+    The first ones would be no fair sample: MNIST's files are ordered by where their digits are
+    from.
+    """
     check_at_least("num_classes", num_classes, 2)
     check_labels("labels", labels, num_classes=num_classes)
     check_at_least("count", count, 1)
-    each = [(labels == label).nonzero()[:count, 0] for label in range(num_classes)]
-    return torch.cat(each)
+    order = torch.randperm(len(labels), generator=noise_source(torch.device("cpu"), seed))
+    shuffled = labels.cpu()[order]
+    each = [order[shuffled == label][:count] for label in range(num_classes)]
+    return torch.cat(each).to(labels.device)
 
 
 def _check_each_label(name: str, labels: Tensor, least: int, num_classes: int) -> None:
