@@ -1,4 +1,4 @@
-# make lab    opens JupyterLab on the series       make test   runs every test, notebooks included
+# make lab    opens JupyterLab on the series       make test   runs the tests and the notebooks
 # make run    executes the series without a screen make lint   ruff and the type checker
 # make bench  measurements to repeat               make lock   renews the tested versions
 # make page   the playground that needs no Python, into build/page
@@ -8,7 +8,7 @@
 # make reliability  the page of what was broken on purpose, from the tests that broke it
 # make series  every notebook on another data set, Fashion-MNIST where its files are installed
 # make launch  links to Colab and Binder in the notebooks, once the repository lies on GitHub
-# make oldest  every test with the oldest versions that pyproject.toml allows
+# make oldest  `make test` with the oldest versions that pyproject.toml allows
 # make audit  known weaknesses of the tested versions, asked of their public lists
 PYTHON ?= python3
 ARGS ?=
