@@ -253,8 +253,7 @@ def test_evaluate_all_writes_the_comparison_as_csv_and_markdown(
     assert float(rows["vae"]["nll"]) < float(rows["vae"]["negative_elbo"])
     assert rows["cgan"]["negative_elbo"] == ""
     assert float(rows["cgan"]["faithfulness"]) > 0.9
-    # All but a few: 200 of each label are drawn, and of some there are more than that.
-    assert float(rows["real test digits"]["coverage"]) > 0.95
+    assert float(rows["real test digits"]["coverage"]) == 1  # the reference itself
     assert float(rows["real training digits"]["nearest"]) == pytest.approx(0, abs=0.01)
     table = (tmp_path / "new" / "comparison.md").read_text()
     assert table in captured.out
@@ -308,6 +307,20 @@ def test_evaluate_finds_what_is_missing_before_it_measures(
         assert main(["evaluate", *words, "--device", "cpu"]) == 1
         assert f"no checkpoint {folder / missing}" in capsys.readouterr().err
     assert not (tmp_path / "tables").exists()
+
+
+def test_evaluate_all_refuses_weights_that_record_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    folder = Path(shutil.copytree(checkpoints.folder(), tmp_path / "weights"))
+    monkeypatch.setattr(checkpoints, "folder", lambda trained_on=None: folder)
+    monkeypatch.setattr(evaluation, "compare", lambda *_, **__: pytest.fail("too early"))
+    path = folder / "inpainting_centre.safetensors"
+    model, provenance = checkpoints.load(path)
+    checkpoints.save(path, model, dataclasses.replace(provenance, metrics={}))
+    assert main(["evaluate", "--all", "--out", str(tmp_path), "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert re.search("inpainting_centre must have negative_elbo_centre among its .* got none", said)
 
 
 def test_half_rounds_the_weights_and_halves_the_file(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def compare(
         loaded, provenance = checkpoints.load(name, device, dataset.name)
         figures = measure(loaded, dataset.test, seed, importance_samples, reference=reference)
         figures["parameters"] = parameters(loaded)
-        figures["training_minutes"] = provenance.training["seconds"] / 60
+        figures["training_minutes"] = provenance.training.get("seconds", math.nan) / 60
         figures["drawing_ms"] = drawing_time(checkpoints.load_generator(name, device, dataset.name))
         rows[name] = figures
     train, test = dataset.train, dataset.test
@@ -321,21 +321,30 @@ def recorded_holes(trained_on: str = checkpoints.SHIPPED) -> pd.DataFrame:
     Returns:
         A row for each mask; columns for the plain network, three estimates of the CVAE's cost,
         and the one model of all masks, in nats per image. The shipped ones are from 100 codes.
+
+    Raises:
+        CheckpointError: as `checkpoints.load`, or weights without a figure of the table.
     """
     import pandas as pd
+
+    recorded = {name: checkpoints.load(name, trained_on=trained_on)[1].metrics for name in OF_HOLES}
+
+    def figure(name: str, what: str) -> float:
+        if what not in recorded[name]:
+            raise checkpoints.CheckpointError(
+                f"{name} must have {what} among its recorded figures, as `python -m cvae_utils "
+                f"train` leaves it, got {', '.join(sorted(recorded[name])) or 'none'}"
+            )
+        return recorded[name][what]
 
     rows = {}
     for mask in (name for name in SOURCES if name != "mixed"):
         name = f"inpainting_{mask.replace('-', '_')}"
-        plain, own, shared = (
-            checkpoints.load(which, trained_on=trained_on)[1].metrics
-            for which in (f"{name}_plain", name, "inpainting_mixed")
-        )
         rows[mask] = {
-            "plain network": plain[f"nll_{mask}"],
-            "−ELBO": own[f"negative_elbo_{mask}"],
-            "codes from the prior": own[f"nll_prior_{mask}"],
-            "codes from q": own[f"nll_{mask}"],
-            "one CVAE for all masks": shared[f"nll_{mask}"],
+            "plain network": figure(f"{name}_plain", f"nll_{mask}"),
+            "−ELBO": figure(name, f"negative_elbo_{mask}"),
+            "codes from the prior": figure(name, f"nll_prior_{mask}"),
+            "codes from q": figure(name, f"nll_{mask}"),
+            "one CVAE for all masks": figure("inpainting_mixed", f"nll_{mask}"),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("hidden")

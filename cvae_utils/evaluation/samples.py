@@ -28,7 +28,7 @@ from cvae_utils.models import Classifier, ConditionalGenerator
 from cvae_utils.models.base import check_model, check_same_classes
 
 NEIGHBOURS = 5  # k of density and coverage, as in Naeem et al. (2020)
-REPEATS = 50  # of the bootstrap
+REPEATS = 30  # of the bootstrap
 LARGEST = 1e15  # of a feature: the squares of a thousand such differences add up in 32 bits
 LOOKED_UP = 100  # samples of each label whose nearest training digit is looked for
 
