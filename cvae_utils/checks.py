@@ -175,15 +175,7 @@ def check_codes(name: str, z: Tensor, latent_dim: int, batch: int | None = None)
         TypeError: not a tensor.
         ValueError: another dtype or shape, an empty batch, or values that are not finite.
     """
-    rows = "B" if batch is None else batch
-    wanted = f"a finite floating-point tensor of shape ({rows}, {latent_dim})"
-    _check_tensor(name, z, wanted)
-    if z.dtype not in FLOATS or z.ndim != 2 or z.shape[1] != latent_dim:
-        raise ValueError(f"{name} must be {wanted}, got {_describe(z)}")
-    if len(z) == 0 or (batch is not None and len(z) != batch):
-        raise ValueError(f"{name} must be {wanted}, got {_describe(z)}")
-    if not z.isfinite().all():
-        raise ValueError(f"{name} must be {wanted}, got values that are not finite")
+    check_floats(name, z, "B" if batch is None else batch, latent_dim, finite=True)
 
 
 def _has_shape(tensor: Tensor, shape: tuple[int | str | EllipsisType, ...]) -> bool:
