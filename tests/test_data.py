@@ -92,6 +92,29 @@ def test_data_lies_in_the_checkout_or_else_below_the_working_directory(
     assert data.default_root() == tmp_path / "data"
 
 
+def test_a_tilde_is_the_readers_home(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert data.load(root="~/small", download=False).source == "read from ~/small"
+    monkeypatch.setenv(data.ENVIRONMENT_VARIABLE, "~/small")
+    mnist = data.load(root="~nobody-of-that-name", download=False)
+    assert mnist.source == "read from the folder in CVAE_DATA"
+
+
+def test_data_are_compared_by_what_they_are_not_by_their_tensors(small: Path) -> None:
+    first, again = (data.load(root=small) for _ in range(2))
+    assert first == first
+    assert first.test != again.test
+    assert first.fingerprint == again.fingerprint
+
+
+def test_a_data_set_of_another_name_is_refused(small: Path) -> None:
+    mnist = data.load(root=small)
+    with pytest.raises(ValueError, match=r"^name must be one of 'mnist', .*, got 'letters'"):
+        dataclasses.replace(mnist, name="letters")
+
+
 def test_environment_variable_that_names_nothing_is_an_error(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
