@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -101,10 +102,12 @@ def save(path: Path | str, model: Model, provenance: Provenance) -> None:
 
     Raises:
         TypeError: no model of the series, or a provenance with what JSON cannot hold in it.
-        ValueError: a provenance that does not rebuild this model.
+        ValueError: a model under a name of its own, which `load` could not rebuild, or a provenance
+            that does not rebuild this model.
     """
     check_is("path", path, (str, Path))
     check_is("model", model, (Classifier, ConditionalGenerator))
+    check_choice("model.name", model.name, tuple(MODELS))
     check_is("provenance", provenance, Provenance)
     wanted = model.name, model.config
     if (provenance.model, provenance.config) != wanted:
@@ -359,17 +362,19 @@ class RunFile(Callback):
         check_is("about", about, dict)
         check_number("every", every, least=0)
         self.path, self.about, self.every = Path(path), about, every
-        self._written = -1.0
+        self._written: Snapshot | None = None
+        self._at = -math.inf
 
     def on_epoch(self, history: History) -> None:
         """Write, if the last time was long enough ago."""
-        if self._written < 0 or time.monotonic() - self._written >= self.every:
+        if time.monotonic() - self._at >= self.every:
             self._write(history)
 
     def on_end(self, history: History) -> None:
         """Write what the last writing did not have."""
-        self._write(history)
+        if history.snapshot is not self._written:
+            self._write(history)
 
     def _write(self, history: History) -> None:
         save_run(self.path, history, self.about)
-        self._written = time.monotonic()
+        self._written, self._at = history.snapshot, time.monotonic()

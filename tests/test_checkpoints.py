@@ -85,6 +85,18 @@ def test_a_path_may_be_text_and_its_folder_is_made(
     assert torch.equal(weights(checkpoints.load_vae(path)), weights(model))
 
 
+def test_a_model_under_a_name_of_its_own_is_refused_as_nothing_could_read_it(
+    tmp_path: Path,
+) -> None:
+    class Mine(LabelCVAE):
+        name = "mine"
+
+    model = Mine(latent_dim=2, width=4)
+    with pytest.raises(ValueError, match=r"^model.name must be one of 'vae', .*, got 'mine'"):
+        checkpoints.save(tmp_path / "mine.safetensors", model, Provenance("mine", model.config))
+    assert not list(tmp_path.iterdir())
+
+
 def test_loading_draws_none_of_the_callers_random_numbers(saved: Path) -> None:
     before = torch.get_rng_state()
     checkpoints.load(saved)

@@ -668,6 +668,22 @@ def test_a_run_file_is_written_now_and_then_and_at_the_end(
     assert seen == [1, 1, 1, 1, 2, 3]
 
 
+def test_what_a_run_file_holds_already_is_not_written_again(
+    tmp_path: Path, digits: data.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    save = checkpoints.save_run
+
+    def noted(path: Path, history: History, about: dict[str, Any]) -> None:
+        written.append(len(history.epochs))
+        save(path, history, about)
+
+    monkeypatch.setattr(checkpoints, "save_run", noted)
+    for every in (0, 3600):
+        train(tiny(), digits, callbacks=[RunFile(tmp_path / "a.run", ABOUT, every)])
+    assert written == [1, 2, 3, 1, 3]
+
+
 def test_before_the_first_epoch_there_is_no_run_file(tmp_path: Path, digits: data.Split) -> None:
     path = tmp_path / "a.run"
     train(tiny(), digits, callbacks=[RunFile(path, ABOUT), StopAt("step", 2)])
