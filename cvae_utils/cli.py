@@ -25,7 +25,15 @@ from cvae_utils.checks import (
 )
 from cvae_utils.files import write_whole
 from cvae_utils.graphs import check_recordable
-from cvae_utils.models import GAN, MODELS, Classifier, InpaintingCVAE, Model, build
+from cvae_utils.models import (
+    GAN,
+    MODELS,
+    Classifier,
+    ConditionalVAE,
+    InpaintingCVAE,
+    Model,
+    build,
+)
 from cvae_utils.models.label_cvae import LABEL_IN
 
 if TYPE_CHECKING:
@@ -38,10 +46,11 @@ IMPORTANCE_SAMPLES = (
 )
 JUDGE = "classifier of the same data that reads samples"
 # Options that only some models have: whose they are, and what they are when left out.
-OF_SOME: dict[str, tuple[type[Model], Any]] = {
+OF_SOME: dict[str, tuple[type[torch.nn.Module], Any]] = {
     "mask": (InpaintingCVAE, "centre"),
     "penalty": (GAN, 0.1),
     "judge": (GAN, "classifier"),
+    "importance_samples": (ConditionalVAE, 0),
 }
 OTHERS = tuple(name for name in data.NAMES if name != checkpoints.SHIPPED)
 EFFORT = 0.1  # of the epochs: minutes in place of an hour, and good enough to look at
@@ -90,9 +99,6 @@ def parser() -> argparse.ArgumentParser:
         "--resume", action="store_true",
         help="go on with the unfinished run that OUT.run holds, as if it had not been stopped",
     )  # fmt: skip
-    train.add_argument(
-        "--importance-samples", type=int, default=0, metavar="K", help=IMPORTANCE_SAMPLES
-    )
     # Left out, these take the model's own defaults; a model that has none refuses them.
     suppress: dict[str, Any] = {"default": argparse.SUPPRESS}
     own = {name: f"(default: {default})" for name, (_, default) in OF_SOME.items()}
@@ -105,6 +111,10 @@ def parser() -> argparse.ArgumentParser:
         help=f"on a gan's or cgan's discriminator, R1 {own['penalty']}", **suppress,
     )  # fmt: skip
     train.add_argument("--judge", help=f"of a gan or cgan, a {JUDGE} {own['judge']}", **suppress)
+    train.add_argument(
+        "--importance-samples", type=int, metavar="K",
+        help=f"{IMPORTANCE_SAMPLES} {own['importance_samples']}", **suppress,
+    )  # fmt: skip
     train.add_argument("--width", type=int, help="hidden units, or channels", **suppress)
     train.add_argument(
         "--hidden", type=int, help="units of a conv model's dense layers", **suppress
@@ -195,12 +205,13 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
-    check_at_least("--importance-samples", options.importance_samples, 0)
     check_at_least("--epochs", options.epochs, 1)
     check_at_least("--batch-size", options.batch_size, 1)
     check_positive("--max-learning-rate", options.max_learning_rate)
     check_seed("--seed", options.seed)
     config, own = _of_the_model(options)
+    samples = own.pop("importance_samples", 0)  # decides what is measured, not the weights
+    check_at_least("--importance-samples", samples, 0)
     device = training.pick_device(options.device)
     if options.cuda_graph:
         check_recordable("--cuda-graph", device, team.size)
@@ -242,7 +253,7 @@ def _train_in(team: distributed.Crew, options: argparse.Namespace) -> int:
         model.half().float()
     reference = evaluation.Reference(judge, dataset.train, dataset.test) if judge else None
     metrics = evaluation.measure(
-        model, dataset.test, 0, options.importance_samples, own.get("mask", "centre"), reference
+        model, dataset.test, 0, samples, own.get("mask", "centre"), reference
     )
     several = ["torchrun", f"--nproc-per-node={team.size}"]
     started = several if team.size > 1 else ["python"]
@@ -476,8 +487,11 @@ def _mask_of(provenance: checkpoints.Provenance) -> str:
 
 
 def _write_picture(figure: Figure, path: Path) -> None:
+    from matplotlib import pyplot as plt
+
     picture = io.BytesIO()
     figure.savefig(picture, dpi=100, format="png")
+    plt.close(figure)  # who calls `main` many times keeps no figure of each call
     write_whole(path, picture.getvalue())
     print(f"wrote {path}")
 
