@@ -283,7 +283,9 @@ def test_a_measurement_moves_neither_the_model_nor_the_callers_random_numbers(
     assert torch.equal(torch.get_rng_state(), numbers)
 
 
-def test_a_model_of_64_bits_is_measured_in_64_bits(model: LabelCVAE, digits: data.Split) -> None:
+def test_a_model_of_64_bits_is_measured_in_64_bits(
+    model: LabelCVAE, inpainting: InpaintingCVAE, digits: data.Split
+) -> None:
     precise = copy.deepcopy(model).double()
     few = evaluation.elbo(precise, digits)
     assert few.kl == pytest.approx(evaluation.elbo(model, digits).kl, rel=1e-4)
@@ -297,10 +299,15 @@ def test_a_model_of_64_bits_is_measured_in_64_bits(model: LabelCVAE, digits: dat
         evaluation.kl_per_dimension(model, digits), rel=1e-4
     )
     assert evaluation.posterior_codes(precise, digits).dtype == torch.float64
-    hole, filler = masks.centre(), InpaintingCVAE(width=8).double()
-    assert evaluation.hole_nll(filler, digits, hole, (2,))[2].value > 0
-    judge = Classifier(width=4)
-    assert evaluation.hole_scores(filler, judge, digits, hole, (1,)).spread == 0
+    hole, judge, finer = masks.centre(), Classifier(width=4), copy.deepcopy(inpainting).double()
+    nlls = [evaluation.hole_nll(filler, digits, hole, (2,)) for filler in (inpainting, finer)]
+    assert nlls[1][2].value == pytest.approx(nlls[0][2].value, rel=0.01)
+    scores = [
+        evaluation.hole_scores(filler, judge, digits, hole, (2,)) for filler in (inpainting, finer)
+    ]
+    assert scores[0].spread > 0.001
+    assert scores[1].spread == pytest.approx(scores[0].spread, rel=0.1)  # of other codes
+    assert scores[1].squared_error[2] == pytest.approx(scores[0].squared_error[2], rel=0.05)
 
 
 # ---------------------------------------------------------------- images from their codes
