@@ -48,7 +48,8 @@ def recorded(work: Work, images: Tensor, labels: Tensor, parts: Parts) -> Work:
                 work(*held)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        for generator in set(parts.generators.values()):
+        # Torch registers its own sources itself.
+        for generator in set(parts.generators.values()) - {*torch.cuda.default_generators}:
             graph.register_generator_state(generator)  # each replay draws on, as a call would
         with torch.cuda.graph(graph):
             results = work(*held)

@@ -57,8 +57,8 @@ class Parts:
         """Put everything back to where it was.
 
         Raises:
-            ValueError: the snapshot is of another model, or of a run on another kind of device;
-                nothing has changed then.
+            ValueError: the snapshot is of another model, of a run on another kind of device, or of
+                an earlier version; nothing has changed then.
         """
         found, wanted = _below("model", snapshot.tensors), self.model.state_dict()
         for name in sorted(found.keys() | wanted.keys()):
@@ -69,7 +69,13 @@ class Parts:
                     f"{shapes[1]} was wanted"
                 )
         for name, generator in self.generators.items():
-            if snapshot.tensors[f"generator.{name}"].shape != generator.get_state().shape:
+            state = snapshot.tensors.get(f"generator.{name}")
+            if state is None:
+                raise ValueError(
+                    f"history must hold the random numbers of {tuple(self.generators)}, got one of "
+                    f"an earlier version, without {name!r}: begin anew"
+                )
+            if state.shape != generator.get_state().shape:
                 raise ValueError(
                     "history must be of a run on the same kind of device, whose random numbers "
                     f"it goes on with, got one of another kind for {generator.device.type!r}"

@@ -133,6 +133,10 @@ class Terms(nn.Module):
         terms = self.objective(self.model, x, labels, noise)
         check_is("objective(...)", terms, dict, "a dict of terms, each (B,), with a 'loss'")
         check_is("objective(...)['loss']", terms.get("loss"), Tensor)
+        if "seconds" in terms:
+            raise ValueError(
+                "objective(...) must name no term 'seconds', got one: a row has its own"
+            )
         for name, values in terms.items():
             check_floats(f"objective(...)[{name!r}]", values, len(x))
         return terms
@@ -213,7 +217,8 @@ def fit(
 
     An interrupt (the stop button, Ctrl-C) ends the run after the step; model and history are kept,
     and `fit` with the same arguments and this history goes on from the last finished epoch, as if
-    nothing had happened: on a CPU the weights end the same to the bit.
+    nothing had happened: on a CPU the weights end the same to the bit. Torch's own random numbers
+    are those of the run meanwhile, and the caller's again when it is over.
 
     Under torchrun each process takes its share of every batch, and the gradients are averaged;
     examples that would leave the shares unequal, fewer than there are processes, are left out.
@@ -225,8 +230,9 @@ def fit(
         epochs: passes over `train`.
         batch_size: examples in a step, of all processes together.
         max_learning_rate: the top of the cycle.
-        seed: decides the order of the examples, the binarization and the noise.
-        prepare: makes floating-point images of a uint8 batch.
+        seed: decides the order of the examples, the binarization, the noise and what layers such as
+            dropout draw.
+        prepare: makes floating-point images of a uint8 batch; they take on the model's precision.
         precision: `"bfloat16"` multiplies matrices and convolves in 16 bits (Kalamkar et al.
             2019), which is faster where the processor has instructions for it, and many times
             slower where it has none: then a warning says so. Weights, losses and the optimizer
@@ -301,7 +307,8 @@ def fit(
         cycle_momentum=momentum is None,
     )
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-    parts = Parts(model, optimizer, scheduler, {"order": order, "noise": noise})
+    generators = {"order": order, "noise": noise, "layers": _drawn_by_layers(device)}
+    parts = Parts(model, optimizer, scheduler, generators)
     settings = {
         "epochs": epochs, "batch_size": batch_size, "max_learning_rate": max_learning_rate,
         "seed": seed, "precision": precision, "momentum": momentum, "examples": len(train),
@@ -310,6 +317,9 @@ def fit(
     def gradients(images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Leave the gradients of the mean loss in the weights; return the sum of each term."""
         x = prepare(images, noise)
+        check_is("prepare(...)", x, Tensor)
+        if x.is_floating_point():
+            x = x.to(learned[0].dtype)
         with autocast:
             terms = step(x, labels, noise)
         optimizer.zero_grad()
@@ -317,13 +327,18 @@ def fit(
         terms["loss"].mean().backward(inputs=learned)
         return {name: values.detach().sum() for name, values in terms.items()}
 
-    with held_back() as let_interrupts_through:
+    with (
+        held_back() as let_interrupts_through,
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        contextlib.ExitStack() as ends,  # each is called, whatever another one raises
+    ):
+        # A stream of its own: dropout must not repeat the draws of the binarization.
+        generators["layers"].manual_seed(noise.initial_seed() + 1)
         history = _begin(history or History(), settings, parts)
-        started: list[Callback] = []
         try:
             for callback in callbacks:
                 callback.on_start(epochs - len(history.epochs), steps_per_epoch)
-                started.append(callback)
+                ends.callback(callback.on_end, history)
             model.train()
             work: Work = gradients
             if cuda_graph:
@@ -349,7 +364,7 @@ def fit(
                 history.snapshot = parts.take(epoch + 1)
                 for callback in callbacks:
                     callback.on_epoch(history)
-                model.train()  # a callback that measured it has put it to rest
+                model.train()  # a callback may have put it to rest
                 let_interrupts_through()
         except KeyboardInterrupt:
             history.interrupted = True
@@ -358,9 +373,14 @@ def fit(
                 print(f"Interrupted after {done}; the model is kept.")
         finally:
             model.eval()
-            for callback in started:
-                callback.on_end(history)
     return history
+
+
+def _drawn_by_layers(device: torch.device) -> torch.Generator:
+    """Return torch's own source of random numbers there, from which layers such as dropout draw."""
+    if device.type != "cuda":
+        return torch.default_generator
+    return torch.cuda.default_generators[device.index]
 
 
 def _begin(history: History, settings: dict[str, Any], parts: Parts) -> History:

@@ -116,6 +116,53 @@ def test_the_seed_decides_the_weights_to_the_bit(digits: data.Split) -> None:
     assert not torch.equal(weights_after(seed=8, digits=digits), first)
 
 
+class Forgetful(nn.Module):
+    """A line of weights behind a dropout, which draws from torch's own random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout, self.weight = nn.Dropout(0.5), nn.Parameter(torch.zeros(784))
+
+
+def forgetful(
+    model: Forgetful, x: Tensor, labels: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
+    return {"loss": (model.dropout(x).flatten(1) @ model.weight - labels).square()}
+
+
+def test_layers_that_draw_are_decided_by_the_seed_and_go_on_to_the_bit(digits: data.Split) -> None:
+    def trained(seed: int, fail_at: int = 0) -> Tensor:
+        torch.seed()
+        before = torch.get_rng_state()
+        model = Forgetful()
+        settings: dict[str, Any] = {"epochs": 3, "batch_size": 40, "seed": seed}
+        history = fit(model, forgetful, digits, callbacks=[Diary(fail_at)], **settings)
+        if fail_at:
+            fit(model, forgetful, digits, history=history, **settings)
+        assert torch.equal(torch.get_rng_state(), before)  # the caller's
+        return model.weight.detach()
+
+    whole = trained(seed=1)
+    assert torch.equal(trained(seed=1), whole)
+    assert torch.equal(trained(seed=1, fail_at=5), whole)
+    assert not torch.equal(trained(seed=2), whole)
+
+
+def test_a_history_of_an_earlier_version_is_refused_in_words() -> None:
+    _, history = fit_ten([Diary(fail_at=4)], epochs=3)
+    assert history.snapshot
+    del history.snapshot.tensors["generator.layers"]
+    with pytest.raises(ValueError, match=r"^history must .* without 'layers': begin anew$"):
+        fit_ten(epochs=3, history=history)
+
+
+def test_a_model_of_64_bits_is_given_images_of_64(digits: data.Split) -> None:
+    model = tiny_model().double()
+    history = fit(model, objectives.negative_elbo, digits, epochs=1, batch_size=50)
+    assert next(model.parameters()).dtype == torch.float64
+    assert math.isfinite(history.curve("loss")[0])
+
+
 def test_sixteen_bits_learn_the_same_and_leave_32_behind(digits: data.Split) -> None:
     """The products lose digits, not the weights, the losses or the sign of the KL."""
     runs: dict[str, tuple[LabelCVAE, History]] = {}
@@ -321,7 +368,7 @@ def test_a_callback_that_measures_the_model_does_not_change_the_run(digits: data
     class Measure(Callback):
         def on_epoch(self, history: History) -> None:
             evaluation.accuracy(model, digits)
-            assert not model.training
+            model.eval()
 
     weights = []
     for callbacks in ([], [Measure()]):
@@ -387,6 +434,19 @@ def test_an_error_comes_through_after_the_callbacks_have_ended() -> None:
     assert not model.training
 
 
+def test_a_callback_that_cannot_end_keeps_neither_the_others_nor_the_first_error() -> None:
+    class Fails(Diary):
+        def on_end(self, history: History) -> None:
+            super().on_end(history)
+            raise OSError("disk full")
+
+    diaries = [Diary(fail_at=2, error=ArithmeticError), Fails(), Diary()]
+    with pytest.raises(OSError, match="disk full") as caught:
+        fit_ten(diaries)
+    assert isinstance(caught.value.__context__, ArithmeticError)
+    assert [diary.entries[-1] for diary in diaries] == [("end", 0)] * 3
+
+
 def test_callbacks_that_have_begun_are_ended_where_a_later_one_cannot_begin() -> None:
     class Fails(Diary):
         def on_start(self, epochs: int, steps_per_epoch: int) -> None:
@@ -431,6 +491,16 @@ def test_every_term_of_an_objective_is_one_number_for_each_example(
 
     with pytest.raises(error, match=r"^objective\(\.\.\.\)\['kl'\] must be .*\(4,\), got "):
         fit(OneWeight(), wrong, ten_images(), epochs=1, batch_size=4, prepare=grey)
+
+
+def test_no_term_takes_the_name_of_what_a_row_has_of_its_own() -> None:
+    def timed(
+        model: OneWeight, x: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        return slope(model, x, labels, generator) | {"seconds": labels.float()}
+
+    with pytest.raises(ValueError, match=r"^objective\(\.\.\.\) must name no term 'seconds'"):
+        fit(OneWeight(), timed, ten_images(), epochs=1, prepare=grey)
 
 
 # ---------------------------------------------------------------- arguments
