@@ -183,12 +183,12 @@ def brush(stroke: Sequence[tuple[float, float]], radius: float = 2.0) -> Tensor:
 
 def always(mask: Tensor) -> MaskSource:
     """Return a source that gives every example the same mask (28, 28)."""
-    mask = check_one_mask("mask", mask)
+    mask = check_one_mask("mask", mask).clone()  # what the caller writes later is not meant
 
     at = functools.cache(mask.to)  # moved once: what comes from a CPU makes a GPU wait
 
     def source(batch: int, generator: torch.Generator) -> Tensor:
-        return at(generator.device).expand(batch, HEIGHT, WIDTH)
+        return at(generator.device).repeat(batch, 1, 1)  # who gets it may write to it
 
     return source
 

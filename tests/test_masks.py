@@ -102,6 +102,14 @@ def test_always_gives_each_example_the_same_mask() -> None:
     assert all(torch.equal(mask, masks.centre(4)) for mask in drawn)
 
 
+def test_what_is_written_to_a_mask_changes_no_source() -> None:
+    mine, generator = masks.centre(4), torch.Generator()
+    source = masks.always(mine)
+    mine.fill_(True)
+    source(2, generator).fill_(True)
+    assert torch.equal(source(1, generator)[0], masks.centre(4))
+
+
 def test_hide_keeps_the_visible_pixels_bit_for_bit_and_nothing_else() -> None:
     x = torch.rand(5, 28, 28, generator=torch.Generator().manual_seed(1))
     mask = masks.quadrants(2)
