@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from cvae_utils import checkpoints, data
 from cvae_utils.checks import IMAGE_SHAPE
-from cvae_utils.evaluation import kl_per_dimension, seems_to_change
+from cvae_utils.evaluation import kl_per_dimension, most_used
 from cvae_utils.files import write_whole
-from cvae_utils.models import ConditionalGenerator, Gaussian, InpaintingCVAE
+from cvae_utils.models import ConditionalGenerator, ConditionalVAE, Gaussian, InpaintingCVAE
 from cvae_utils.widgets.pictures import BRUSH_RADIUS, INK_RADIUS
 
 OPSET = 20  # of ONNX's operators: one that the page's onnxruntime knows, whatever torch prefers
@@ -132,7 +132,9 @@ def _pack(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-def sliders(model: Any, digits: data.Split, count: int = SLIDERS) -> list[dict[str, Any]]:
+def sliders(
+    model: ConditionalVAE, digits: data.Split, count: int = SLIDERS
+) -> list[dict[str, Any]]:
     """Choose and name the dimensions of the code that matter, as the playground does.
 
     Args:
@@ -141,10 +143,9 @@ def sliders(model: Any, digits: data.Split, count: int = SLIDERS) -> list[dict[s
         count: how many are wanted.
     """
     nats = kl_per_dimension(model, digits)
-    used = nats.argsort(descending=True)[:count].tolist()
     return [
         {"dimension": dimension, "name": word, "nats": round(float(nats[dimension]), 2)}
-        for dimension, word in seems_to_change(model, used).items()
+        for dimension, word in most_used(model, digits, count).items()
     ]
 
 

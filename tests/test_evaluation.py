@@ -271,6 +271,27 @@ def test_the_time_of_drawing_is_the_median_without_the_first_call(
     assert evaluation.drawing_time(model, repeats=3) == 2000
 
 
+def test_a_measurement_leaves_every_module_in_its_own_mode(
+    model: LabelCVAE, inpainting: InpaintingCVAE, digits: data.Split
+) -> None:
+    judge, few, hole = Classifier(width=4), digits.take(5), masks.centre()
+    measured: list[nn.Module] = [model, inpainting, judge]
+    for one in measured:
+        one.train()
+        next(one.children()).eval()  # as whoever keeps a part of a model frozen does
+    before = [[module.training for module in one.modules()] for one in measured]
+    evaluation.elbo(model, few)
+    evaluation.negative_log_likelihood(model, few, (2,))
+    evaluation.reconstruction_error(model, few)
+    evaluation.posterior_codes(model, few)
+    evaluation.most_used(model, few, 1)
+    evaluation.hole_nll(inpainting, few, hole, (2,))
+    evaluation.hole_scores(inpainting, judge, few, hole, (2,))
+    evaluation.accuracy(judge, few)
+    judge.describe(data.to_unit(few.images))
+    assert [[module.training for module in one.modules()] for one in measured] == before
+
+
 @pytest.mark.parametrize("measure", [evaluation.drawing_time, lambda m: evaluation.effects(m, 0)])
 def test_a_measurement_moves_neither_the_model_nor_the_callers_random_numbers(
     measure: Callable[[CGAN], object],

@@ -1351,6 +1351,12 @@ entry(
     lambda result, given: all(math.isfinite(value) for value in result.values()),
 )
 entry(
+    evaluation.most_used,
+    {"model": VAE_KIND, "split": SPLITS, "count": wholes(1, 9, limit=9)},
+    lambda result, given: 0 < len(result) <= given["count"],
+    slow=True,
+)
+entry(
     evaluation.seems_to_change,
     {"model": DRAWS, "dimensions": wholes(0, 2, limit=2), "threshold": number(0, 3, -1)},
     lambda result, given: set(result) == set(given["dimensions"]),
@@ -1746,6 +1752,7 @@ EXCEPTIONS = {
     "data.Split.to": "torch's own devices",
     "data.default_root": "no arguments",
     "data.load": "files and the network: test_data.py",
+    "models.base.at_rest": "around a model that has been checked",
     "models.base.one_hot_labels": PER_STEP,
     "models.*.condition": PER_STEP,
     "models.*.counted": PER_STEP,

@@ -34,7 +34,7 @@ from cvae_utils.evaluation.samples import (
     neighbourhoods,
     sample_labels,
 )
-from cvae_utils.evaluation.traits import effects, seems_to_change, traits
+from cvae_utils.evaluation.traits import effects, most_used, seems_to_change, traits
 
 __all__ = [
     "COMPARED",
@@ -62,6 +62,7 @@ __all__ = [
     "label_probe",
     "measure",
     "models_in",
+    "most_used",
     "nearest",
     "negative_log_likelihood",
     "neighbourhoods",

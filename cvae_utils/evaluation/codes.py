@@ -10,7 +10,7 @@ from cvae_utils.data import Split, fixed_binarization
 from cvae_utils.evaluation.chunks import CHUNK, beside, check_measured, device_of, noise_source
 from cvae_utils.evaluation.estimates import Share, wilson
 from cvae_utils.models import ConditionalVAE
-from cvae_utils.models.base import check_model, check_same_classes
+from cvae_utils.models.base import at_rest, check_model, check_same_classes
 from cvae_utils.objectives import gaussian_kl
 
 
@@ -21,13 +21,13 @@ def posterior_codes(model: ConditionalVAE, split: Split, seed: int = 0) -> Tenso
     The images are the same binarized ones as in `elbo`.
     """
     check_measured(model, ConditionalVAE, split, seed)
-    model.eval()
-    noise = noise_source(device_of(model), seed)
-    x = fixed_binarization(split.images, seed)
-    codes = [
-        model.recognize(beside(model, part), beside(model, labels)).sample(noise)
-        for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
-    ]
+    with at_rest(model):
+        noise = noise_source(device_of(model), seed)
+        x = fixed_binarization(split.images, seed)
+        codes = [
+            model.recognize(beside(model, part), beside(model, labels)).sample(noise)
+            for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
+        ]
     return torch.cat(codes).cpu()
 
 
@@ -39,13 +39,13 @@ def kl_per_dimension(model: ConditionalVAE, split: Split, seed: int = 0) -> Tens
         (latent_dim,) nats, mean per image, on the CPU. A dimension near zero says nothing.
     """
     check_measured(model, ConditionalVAE, split, seed)
-    model.eval()
-    x = fixed_binarization(split.images, seed)
-    total = torch.zeros(model.latent_dim, device=device_of(model))
-    for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True):
-        q = model.recognize(beside(model, part), beside(model, labels))
-        p = model.prior_net(model.condition(beside(model, labels)))
-        total += gaussian_kl(q, p).sum(0)
+    with at_rest(model):
+        x = fixed_binarization(split.images, seed)
+        total = torch.zeros(model.latent_dim, device=device_of(model))
+        for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True):
+            q = model.recognize(beside(model, part), beside(model, labels))
+            p = model.prior_net(model.condition(beside(model, labels)))
+            total += gaussian_kl(q, p).sum(0)
     return (total / len(split)).cpu()
 
 

@@ -14,7 +14,7 @@ from cvae_utils.evaluation.chunks import CHUNK, beside, check_measured, device_o
 from cvae_utils.evaluation.estimates import Share, share_read
 from cvae_utils.masks import check_one_mask, hide
 from cvae_utils.models import Classifier, Gaussian, InpaintingCVAE
-from cvae_utils.models.base import check_same_classes
+from cvae_utils.models.base import at_rest, check_same_classes
 
 
 class HoleScores(NamedTuple):
@@ -68,26 +68,26 @@ def hole_scores(
     hidden = ~check_one_mask("mask", mask)
     if not hidden.any():
         raise ValueError("mask must hide a pixel at least, got one that hides none")
-    model.eval()
-    device, most = device_of(model), max(completions)
-    noise = noise_source(device, seed)
-    hidden = hidden.to(device)
-    x = to_unit(split.images)
-    best: dict[int, list[Tensor]] = {count: [] for count in completions}
-    spreads, sampled, at_mean = [], [], []
-    for part in x.split(max(1, CHUNK // most)):
-        part = beside(model, part)
-        given = hide(part, mask)  # (B, 2, 28, 28)
-        prior: Gaussian = model.prior_net(model.condition(given))
-        at_mean.append(model.generate(prior.mu, given).cpu())
-        drawn = model.sample(given.repeat_interleave(most, dim=0), noise).view(
-            len(part), most, *part.shape[1:]
-        )
-        errors = (drawn - part[:, None])[:, :, hidden].square().sum(2)  # (B, most)
-        for count, rows in best.items():
-            rows.append(errors[:, :count].min(dim=1).values)
-        spreads.append(drawn[:, :, hidden].std(dim=1, correction=0).mean(1))
-        sampled.append(drawn[:, 0].clone().cpu())  # a view would keep all of `drawn`
+    with at_rest(model):
+        device, most = device_of(model), max(completions)
+        noise = noise_source(device, seed)
+        hidden = hidden.to(device)
+        x = to_unit(split.images)
+        best: dict[int, list[Tensor]] = {count: [] for count in completions}
+        spreads, sampled, at_mean = [], [], []
+        for part in x.split(max(1, CHUNK // most)):
+            part = beside(model, part)
+            given = hide(part, mask)  # (B, 2, 28, 28)
+            prior: Gaussian = model.prior_net(model.condition(given))
+            at_mean.append(model.generate(prior.mu, given).cpu())
+            drawn = model.sample(given.repeat_interleave(most, dim=0), noise).view(
+                len(part), most, *part.shape[1:]
+            )
+            errors = (drawn - part[:, None])[:, :, hidden].square().sum(2)  # (B, most)
+            for count, rows in best.items():
+                rows.append(errors[:, :count].min(dim=1).values)
+            spreads.append(drawn[:, :, hidden].std(dim=1, correction=0).mean(1))
+            sampled.append(drawn[:, 0].clone().cpu())  # a view would keep all of `drawn`
     empty = torch.where(hidden.to(x.device), 0.0, x)
     shown = (torch.cat(sampled), torch.cat(at_mean), x, empty)
     shares = [share_read(classifier, images, split.labels) for images in shown]

@@ -14,6 +14,7 @@ from cvae_utils.evaluation.chunks import CHUNK, beside, check_measured, device_o
 from cvae_utils.evaluation.estimates import Estimate, mean_and_error
 from cvae_utils.masks import check_one_mask, hide
 from cvae_utils.models import ConditionalVAE, InpaintingCVAE
+from cvae_utils.models.base import at_rest
 from cvae_utils.objectives import (
     elbo_terms,
     importance_weighted_bound,
@@ -47,13 +48,13 @@ def elbo(model: ConditionalVAE, split: Split, seed: int = 0) -> Elbo:
         seed: decides the binarization (the same on every machine) and the one draw of z.
     """
     check_measured(model, ConditionalVAE, split, seed)
-    model.eval()
-    noise = noise_source(device_of(model), seed)
-    x = fixed_binarization(split.images, seed)
-    costs = [
-        torch.stack(elbo_terms(model, beside(model, part), beside(model, labels), noise))
-        for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
-    ]
+    with at_rest(model):
+        noise = noise_source(device_of(model), seed)
+        x = fixed_binarization(split.images, seed)
+        costs = [
+            torch.stack(elbo_terms(model, beside(model, part), beside(model, labels), noise))
+            for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
+        ]
     reconstruction, kl = torch.cat(costs, dim=1).double().cpu()
     total, error = mean_and_error(reconstruction + kl)
     return Elbo(total, reconstruction.mean().item(), kl.mean().item(), error)
@@ -137,22 +138,22 @@ def _estimate(
     seed: int,
     proposal: str,
 ) -> dict[int, Estimate]:
-    model.eval()
-    noise = noise_source(device_of(model), seed)
-    images_at_once = max(1, CHUNK // max(samples))
-    bounds: dict[int, list[Tensor]] = {count: [] for count in samples}
-    for part, told in zip(x.split(images_at_once), given.split(images_at_once), strict=True):
-        log_weights = log_importance_weights(
-            model,
-            beside(model, part),
-            beside(model, told),
-            max(samples),
-            noise,
-            proposal=proposal,
-        )
-        for count, rows in bounds.items():
-            groups = log_weights.view(len(part), -1, count)  # (B, K) -> (B, K / count, count)
-            rows.append(importance_weighted_bound(groups).mean(1))
+    with at_rest(model):
+        noise = noise_source(device_of(model), seed)
+        images_at_once = max(1, CHUNK // max(samples))
+        bounds: dict[int, list[Tensor]] = {count: [] for count in samples}
+        for part, told in zip(x.split(images_at_once), given.split(images_at_once), strict=True):
+            log_weights = log_importance_weights(
+                model,
+                beside(model, part),
+                beside(model, told),
+                max(samples),
+                noise,
+                proposal=proposal,
+            )
+            for count, rows in bounds.items():
+                groups = log_weights.view(len(part), -1, count)  # (B, K) -> (B, K / count, count)
+                rows.append(importance_weighted_bound(groups).mean(1))
     return {count: mean_and_error(-torch.cat(rows)) for count, rows in bounds.items()}
 
 
@@ -165,10 +166,12 @@ def reconstruction_error(model: ConditionalVAE, split: Split) -> Estimate:
         grey, as they are: nothing here is random.
     """
     check_measured(model, ConditionalVAE, split)
-    model.eval()
-    errors = []
-    for images, labels in zip(split.images.split(CHUNK), split.labels.split(CHUNK), strict=True):
-        x = beside(model, to_unit(beside(model, images)))
-        rebuilt = model.reconstruct(x, beside(model, labels))
-        errors.append((rebuilt - x).square().flatten(1).sum(1))
+    with at_rest(model):
+        errors = []
+        for images, labels in zip(
+            split.images.split(CHUNK), split.labels.split(CHUNK), strict=True
+        ):
+            x = beside(model, to_unit(beside(model, images)))
+            rebuilt = model.reconstruct(x, beside(model, labels))
+            errors.append((rebuilt - x).square().flatten(1).sum(1))
     return mean_and_error(torch.cat(errors))

@@ -15,9 +15,11 @@ from cvae_utils.checks import (
     check_positive,
     check_unit_images,
 )
+from cvae_utils.data import Split
 from cvae_utils.evaluation.chunks import device_of, noise_source
-from cvae_utils.models import ConditionalGenerator
-from cvae_utils.models.base import check_model
+from cvae_utils.evaluation.codes import kl_per_dimension
+from cvae_utils.models import ConditionalGenerator, ConditionalVAE
+from cvae_utils.models.base import at_rest, check_model
 
 # trait -> what less and more of it look like
 WORDS = {
@@ -84,18 +86,20 @@ def effects(
     check_at_least("dimension", dimension, 0, model.latent_dim - 1)
     check_at_least("count", count, 2)
     check_positive("reach", reach)
-    model.eval()
-    device = device_of(model)
-    z = torch.randn(count, model.latent_dim, generator=noise_source(device, seed), device=device)
-    z = z.to(next(model.parameters()))
-    z = z.repeat(model.num_classes, 1)  # (num_classes * count, latent_dim)
-    labels = torch.arange(model.num_classes, device=device).repeat_interleave(count)
-    ends = []
-    for place in (-reach, reach):
-        moved = z.clone()
-        moved[:, dimension] = place
-        ends.append(traits(model.generate(moved, labels)))
-    usual = traits(model.generate(z, labels))
+    with at_rest(model):
+        device = device_of(model)
+        z = torch.randn(
+            count, model.latent_dim, generator=noise_source(device, seed), device=device
+        )
+        z = z.to(next(model.parameters()))
+        z = z.repeat(model.num_classes, 1)  # (num_classes * count, latent_dim)
+        labels = torch.arange(model.num_classes, device=device).repeat_interleave(count)
+        ends = []
+        for place in (-reach, reach):
+            moved = z.clone()
+            moved[:, dimension] = place
+            ends.append(traits(model.generate(moved, labels)))
+        usual = traits(model.generate(z, labels))
     low, high = ends
     return {
         trait: float(
@@ -104,6 +108,22 @@ def effects(
         )
         for trait in WORDS
     }
+
+
+def most_used(model: ConditionalVAE, split: Split, count: int) -> dict[int, str]:
+    """Name what the latent dimensions do that hold most, the most used first.
+
+    Args:
+        model: an autoencoder that knows labels.
+        split: handwritten digits, to find out how many nats each dimension holds.
+        count: how many are wanted; all, where there are fewer.
+
+    Returns:
+        dimension -> what more of it does, as `seems_to_change` says it.
+    """
+    check_at_least("count", count, 1)
+    used = kl_per_dimension(model, split).argsort(descending=True)[:count].tolist()
+    return seems_to_change(model, used)
 
 
 def seems_to_change(

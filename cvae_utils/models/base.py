@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -122,6 +124,18 @@ class ConditionalVAE(ConditionalGenerator):
     def reconstruct(self, x: Tensor, given: Tensor) -> Tensor:
         """Return the images (B, 28, 28) at the mean of q(z | x, c)."""
         return self.generate(self.recognize(x, given).mu, given)
+
+
+@contextlib.contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode; at the end each of its modules is in its own mode again."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def check_model(name: str, model: object, kind: type[ConditionalGenerator]) -> None:

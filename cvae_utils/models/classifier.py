@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cvae_utils.checks import NUM_CLASSES, check_at_least, check_beside, check_unit_images
+from cvae_utils.models.base import at_rest
 
 AT_ONCE = 100  # images: what the first convolution makes of them still fits a CPU's cache
 
@@ -78,5 +79,5 @@ class Classifier(nn.Module):
         """Return what a part of this network in evaluation makes of images (B, 28, 28)."""
         check_unit_images("x", x)
         check_beside("x", x, next(self.parameters()))
-        self.eval()
-        return torch.cat([network(part.unsqueeze(1)) for part in x.split(AT_ONCE)])
+        with at_rest(self):
+            return torch.cat([network(part.unsqueeze(1)) for part in x.split(AT_ONCE)])

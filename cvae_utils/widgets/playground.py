@@ -9,7 +9,7 @@ import ipywidgets
 
 from cvae_utils.checks import check_at_least
 from cvae_utils.data import DIGITS, Split, to_unit
-from cvae_utils.evaluation import kl_per_dimension, seems_to_change
+from cvae_utils.evaluation import most_used
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, InpaintingCVAE
 from cvae_utils.widgets.apps import (
     DigitExplorer,
@@ -87,10 +87,9 @@ class Playground(ipywidgets.Tab):
         check_at_least("sliders", sliders, 1)
         digits = digits.take(self.STYLES)
         images = to_unit(digits.images)
-        used = kl_per_dimension(cvae, digits).argsort(descending=True)[:sliders].tolist()
-        names = {n: f"{word}, z[{n}]" for n, word in seems_to_change(cvae, used).items()}
+        names = {n: f"{word}, z[{n}]" for n, word in most_used(cvae, digits, sliders).items()}
         self.apps: list[Explorer] = [
-            DigitExplorer(cvae, used, names=names, classes=classes),
+            DigitExplorer(cvae, list(names), names=names, classes=classes),
             StyleExplorer(cvae, images, digits.labels, classes),
             MorphExplorer(cvae, classes),
             HoleExplorer(inpainting, images[: self.PAGES], dimensions=()),
