@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
 import os
 import random
@@ -13,6 +14,8 @@ from typing import Any
 import ipywidgets
 import pytest
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from cvae_utils import data
 from cvae_utils.models import CGAN, ConditionalVAE, InpaintingCVAE, LabelCVAE
@@ -81,6 +84,26 @@ def test_a_style_needs_a_digit_that_is_there(cvae: LabelCVAE, images: torch.Tens
     with pytest.raises(ValueError, match="digit must be a whole number from 0 to 9, got 10"):
         restyle(cvae, images, twos, StyleState(10))
     assert len(restyle(cvae, images[:1], twos[:1], StyleState(2))) == 11  # one hand is all there is
+
+
+def test_a_style_is_taken_with_the_model_at_rest(
+    cvae: LabelCVAE, digits: data.Split, images: torch.Tensor
+) -> None:
+    layers = cvae.generation_net.get_submodule("layers")
+    assert isinstance(layers, torch.nn.Sequential)
+    layers.append(torch.nn.Dropout())
+    drawn = restyle(cvae.train(), images, digits.labels, StyleState())
+    assert cvae.training
+    assert torch.equal(drawn, restyle(cvae.eval(), images, digits.labels, StyleState()))
+
+
+def test_the_styles_begin_with_a_digit_that_is_there(
+    cvae: LabelCVAE, digits: data.Split, images: torch.Tensor
+) -> None:
+    assert StyleExplorer(cvae, images, digits.labels).digit.value == 5
+    others = digits.labels != 5
+    app = StyleExplorer(cvae, images[others], digits.labels[others])
+    assert app.digit.value == digits.labels[others][0]
 
 
 # ---------------------------------------------------------------- morph
@@ -535,6 +558,17 @@ def test_a_page_cleared_in_the_middle_of_a_stroke(
         app.end()
         assert [len(stroke.points) for stroke in app.strokes] == [2]
     record_property("cases", len(changes))
+
+
+def test_a_picture_of_traps_holds_no_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes, traps = PngInfo(), [io.BytesIO(), io.BytesIO()]
+    notes.add_text("settings", "[" * 100_000 + "]" * 100_000)
+    Image.new("L", (1, 1)).save(traps[0], "PNG", pnginfo=notes)
+    Image.new("L", (100, 100)).save(traps[1], "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # or it would have to be a huge one
+    for trap, why in zip(traps, ("RecursionError", "DecompressionBombError"), strict=True):
+        with pytest.raises(ValueError, match=f"^picture must be a PNG .* got one without .{why}"):
+            saved_state(trap.getvalue())
 
 
 def test_the_settings_of_a_picture_bring_it_back(cvae: LabelCVAE) -> None:

@@ -86,6 +86,13 @@ def test_a_model_in_training_is_drawn_at_rest_and_left_as_it_was() -> None:
     assert torch.equal(pictures["morph"], morph(gan, MorphState(3, 8, 5)))
 
 
+def test_a_hole_is_filled_with_the_model_at_rest(inpainting: InpaintingCVAE) -> None:
+    inpainting.prior_net = nn.Sequential(nn.Dropout(), inpainting.prior_net)
+    filled = fill(inpainting.train(), random_images(2), HoleState())
+    assert inpainting.training
+    assert torch.equal(filled, fill(inpainting.eval(), random_images(2), HoleState()))
+
+
 def test_a_model_of_64_bits_draws_the_same(cvae: LabelCVAE) -> None:
     pictures: dict[str, Callable[[LabelCVAE], Tensor]] = {
         "explore": lambda model: explore(model, ExplorerState(3, 5, {1: 0.5})),

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cvae_utils.checks import check_classes
+from cvae_utils.checks import check_classes, check_labels
 from cvae_utils.data import DIGITS
 from cvae_utils.masks import HEIGHT, WIDTH
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, InpaintingCVAE
@@ -88,6 +88,8 @@ class DigitExplorer(Explorer):
 class StyleExplorer(Explorer):
     """Pick a digit; three handwritten ones lend their style to every label.
 
+    It begins with 5, or with the first image's label where there is no five.
+
     Args:
         model: an autoencoder that knows labels.
         images: (N, 28, 28) in [0, 1], handwritten.
@@ -106,7 +108,9 @@ class StyleExplorer(Explorer):
     ) -> None:
         self.model, self.images, self.labels = model, images, labels
         self.COLUMNS = 1 + model.num_classes
-        first = min(StyleState().digit, model.num_classes - 1)
+        check_labels("labels", labels, num_classes=model.num_classes)
+        wanted = StyleState().digit
+        first = wanted if (labels == wanted).any() else int(labels[0])
         self.digit = label_slider(first, classes, num_classes=model.num_classes)
         super().__init__([self.digit])
 

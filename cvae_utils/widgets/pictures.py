@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import NoneType
-from typing import NamedTuple, get_args
+from typing import NamedTuple, TypeVar, get_args
 
 import torch
 from PIL import Image
@@ -40,6 +40,7 @@ from cvae_utils.models import ConditionalGenerator, ConditionalVAE, Gaussian, In
 from cvae_utils.models.base import check_model, one_hot_labels
 from cvae_utils.plotting import tile
 
+Drawer = TypeVar("Drawer", bound=ConditionalGenerator)
 # latent dimension -> how far all codes are moved along it, in standard deviations of the prior
 Shifts = Mapping[int, float]
 
@@ -261,7 +262,7 @@ def restyle(
                          f"got {state.digit}")  # fmt: skip
     order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(state.seed))
     chosen = candidates[order[:hands].to(labels.device)]
-    weights = next(model.parameters())
+    model, weights = _at_rest(model), next(model.parameters())
     device = weights.device
     written, told = images[chosen].to(weights), labels[chosen].to(device)
     z = model.recognize(written, told).mu  # (hands, latent_dim)
@@ -348,7 +349,7 @@ def complete(
     check_is("image", image, Tensor)
     check_unit_images("image", image[None])
     masks.check_one_mask("mask", mask)
-    weights = next(model.parameters())
+    model, weights = _at_rest(model), next(model.parameters())
     device = weights.device
     eps = shifted_noise(model.latent_dim, count, seed, shifts).to(device)
     given = masks.hide(image[None].to(weights), mask)  # (1, 2, 28, 28)
@@ -440,7 +441,7 @@ def check_strokes(strokes: Sequence[Stroke]) -> None:
             check_is("strokes", point, tuple, wanted)
 
 
-def _at_rest(model: ConditionalGenerator) -> ConditionalGenerator:
+def _at_rest(model: Drawer) -> Drawer:
     """Return the model, or a copy of it while it trains.
 
     In training batch normalization goes by the batch at hand and moves its running means: the same
@@ -557,7 +558,10 @@ def saved_state(picture: Path | str | bytes | memoryview) -> State:
                 for tool, points in fields["strokes"]
             )
         state: State = kind(**fields)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (
+        OSError, KeyError, TypeError, ValueError, AttributeError,
+        RecursionError, Image.DecompressionBombError,
+    ) as error:  # fmt: skip
         came = picture if isinstance(picture, (Path, str)) else "one without"
         wanted = "picture must be a PNG that holds the state of an app"
         raise ValueError(f"{wanted}, got {came} ({type(error).__name__}: {error})") from error
