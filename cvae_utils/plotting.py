@@ -1,7 +1,9 @@
 """Pictures: digit grids, rows to compare, learning curves, latent maps.
 
 Digits are drawn as dark ink on light paper. Every function returns its figure, so that a test can
-look at what it drew, and leaves showing it to the caller.
+look at what it drew, and leaves showing it to the caller. A notebook shows a figure that a cell's
+last line returns twice, as that line's value and as an open figure: end the cell in `plt.show()`,
+or the line in `;`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
@@ -34,7 +37,10 @@ INCHES_PER_DIGIT = 0.42
 PAPER = 1.0  # the value of empty paper, where ink is 0
 
 
-SHARES = ("error", "real", "fake")  # the terms of an objective that are no nats
+# What the terms of the series' objectives are counted in; one that is unknown gets no unit.
+UNITS = dict.fromkeys(
+    ("loss", "reconstruction", "kl", "generator", "discriminator", "penalty"), "nats per image"
+) | dict.fromkeys(("error", "real", "fake"), "share")
 SHAPES = "osD^v<>PX*"  # marks of labels whose names are too long for one
 
 
@@ -127,12 +133,12 @@ def compare_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
     return digit_grid(images, next(iter(counts.values())), list(rows), title)
 
 
-def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Figure:
+def learning_curves(history: History, axes: Sequence[Axes] | np.ndarray | None = None) -> Figure:
     """Draw every term of the objective over the epochs, each in a panel of its own.
 
     Args:
         history: what `training.fit` returned.
-        axes: a panel for each term; None makes them.
+        axes: a panel for each term, also as `plt.subplots` returns them; None makes them.
 
     Raises:
         ValueError: not one panel for each term.
@@ -144,16 +150,17 @@ def learning_curves(history: History, axes: Sequence[Axes] | None = None) -> Fig
         _, made = plt.subplots(1, max(1, len(terms)), figsize=size, layout="constrained",
                                squeeze=False)  # fmt: skip
         axes = list(made[0])
+    if isinstance(axes, np.ndarray):
+        axes = axes.ravel().tolist()
     _check_panels(axes, terms)
     for panel, term in zip(axes, terms, strict=bool(terms)):  # no epoch, no curve
         curve = history.curve(term)
         panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
-        unit = "share" if term in SHARES else "nats per image"
-        panel.set(title=f"training {term}", xlabel="epoch", ylabel=unit,
+        panel.set(title=f"training {term}", xlabel="epoch", ylabel=UNITS.get(term, ""),
                   xlim=(0.5, max(history.planned, 2) + 0.5))  # fmt: skip
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
-    figure = axes[0].get_figure()
+    figure = axes[0].figure.figure  # of a part of a figure it is the whole
     assert isinstance(figure, Figure)  # noqa: S101 - for the type checker
     return figure
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,10 +181,23 @@ def test_learning_curves_name_the_unit() -> None:
     assert units == ["nats per image"] * 3 + ["share"] * 2
 
 
-def test_learning_curves_draw_into_given_axes() -> None:
+def test_a_term_of_ones_own_gets_no_unit() -> None:
+    figure = plotting.learning_curves(History([{"loss": 2.1, "accuracy": 0.9}], planned=1))
+    assert [panel.get_ylabel() for panel in figure.axes] == ["nats per image", ""]
+
+
+@pytest.mark.parametrize("given", [list, np.asarray], ids=["list", "array"])
+def test_learning_curves_draw_into_given_axes(given: Callable[[Any], Any]) -> None:
     mine, panels = plt.subplots(1, 2)
-    assert plotting.learning_curves(History(ROWS[:1], planned=1), list(panels)) is mine
+    assert plotting.learning_curves(History(ROWS[:1], planned=1), given(panels)) is mine
     assert [list(np.asarray(panel.lines[0].get_ydata())) for panel in panels] == [[210.5], [3.25]]
+
+
+def test_learning_curves_draw_into_a_part_of_a_figure() -> None:
+    mine = plt.figure()
+    part = mine.add_subfigure(mine.add_gridspec(2, 1)[1])
+    panels = part.subplots(1, 2)
+    assert plotting.learning_curves(History(ROWS, planned=3), panels) is mine
 
 
 def test_live_curves_are_drawn_anew_every_epoch_and_leave_no_figure_open(
