@@ -189,7 +189,7 @@ def test_train_takes_a_classifier_too_and_the_defaults_of_its_model(tmp_path: Pa
 
 
 def test_train_and_evaluate_an_inpainting_model(tmp_path: Path, capsys: Captured, few: Few) -> None:
-    few(train=10_000, test=100)  # each of the latter is filled a hundred times
+    few(train=2000, test=50)  # each of the latter is filled a hundred times
     path = tmp_path / "hole.safetensors"
     small = ["--epochs", "1", "--width", "2", "--hidden", "4", "--latent-dim", "2"]
     quick = ["--device", "cpu", "--importance-samples", "2"]
@@ -392,7 +392,8 @@ def test_the_command_line_trains_as_the_library_does(
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_an_interrupted_command_keeps_its_model_and_is_resumed(tmp_path: Path) -> None:
+def test_an_interrupted_command_keeps_its_model_and_is_resumed(tmp_path: Path, few: Few) -> None:
+    few(train=2000, test=200)
     path, done = tmp_path / "part.safetensors", threading.Event()
     words = ["train", "vae", *SMALL, "--epochs", "30"]
     printed = io.StringIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import random
@@ -408,22 +409,44 @@ def killed_after(seconds: float, work: Callable[[], object]) -> Iterator[None]:
     yield
 
 
+def some_digits() -> data.Dataset:
+    """Real digits, enough for epochs that are long enough to be killed in."""
+    whole = data.load(download=False)
+    return dataclasses.replace(whole, train=whole.train.take(4000), test=whole.test.take(200))
+
+
+WITH_SOME_DIGITS = """
+import sys
+from cvae_utils import cli, data
+from tests.test_interrupts import some_digits
+less = some_digits()
+data.load = lambda _: less
+sys.exit(cli.main())
+"""
+
+
 @pytest.mark.reliability(
     "training",
     "`python -m cvae_utils train` killed, then called again with `--resume`",
     "the same weights as of an undisturbed command, to the bit",
 )
-def test_a_killed_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_command_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    less = some_digits()
+    monkeypatch.setattr(data, "load", lambda _: less)
     out, run = tmp_path / "vae.safetensors", tmp_path / "vae.safetensors.run"
     words = ["train", "vae", "--width", "8", "--latent-dim", "2", "--device", "cpu", "--out"]
-    size = ["--epochs", "3", "--batch-size", "500"]
+    size = ["--epochs", "3", "--batch-size", "50"]
     with subprocess.Popen(
-        [sys.executable, "-m", "cvae_utils", *words, str(out), *size],
+        [sys.executable, "-c", WITH_SOME_DIGITS, *words, str(out), *size],
+        cwd=Path(__file__).parent.parent,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         while not run.is_file() and process.poll() is None:
             time.sleep(0.005)
         process.kill()
+    assert process.returncode == -signal.SIGKILL  # it neither failed nor was through
     assert not out.exists()
     assert main([*words, str(out), *size]) == 1  # not by accident, over the unfinished one
     assert "--resume, or delete it" in capsys.readouterr().err
