@@ -409,17 +409,13 @@ def killed_after(seconds: float, work: Callable[[], object]) -> Iterator[None]:
     yield
 
 
-def some_digits() -> data.Dataset:
-    """Real digits, enough for epochs that are long enough to be killed in."""
-    whole = data.load(download=False)
-    return dataclasses.replace(whole, train=whole.train.take(4000), test=whole.test.take(200))
-
-
-WITH_SOME_DIGITS = """
-import sys
+# `python -m cvae_utils` on fewer digits: enough for epochs that one can be killed in.
+TRAIN, TEST = 4000, 200
+ON_FEWER_DIGITS = f"""
+import dataclasses, sys
 from cvae_utils import cli, data
-from tests.test_interrupts import some_digits
-less = some_digits()
+whole = data.load(download=False)
+less = dataclasses.replace(whole, train=whole.train.take({TRAIN}), test=whole.test.take({TEST}))
 data.load = lambda _: less
 sys.exit(cli.main())
 """
@@ -433,13 +429,16 @@ sys.exit(cli.main())
 def test_a_killed_command_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    less = some_digits()
+    whole_data = data.load(download=False)
+    less = dataclasses.replace(
+        whole_data, train=whole_data.train.take(TRAIN), test=whole_data.test.take(TEST)
+    )
     monkeypatch.setattr(data, "load", lambda _: less)
     out, run = tmp_path / "vae.safetensors", tmp_path / "vae.safetensors.run"
     words = ["train", "vae", "--width", "8", "--latent-dim", "2", "--device", "cpu", "--out"]
     size = ["--epochs", "3", "--batch-size", "50"]
     with subprocess.Popen(
-        [sys.executable, "-c", WITH_SOME_DIGITS, *words, str(out), *size],
+        [sys.executable, "-c", ON_FEWER_DIGITS, *words, str(out), *size],
         cwd=Path(__file__).parent.parent,
         env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL,
     ) as process:  # fmt: skip
