@@ -285,6 +285,8 @@ def test_a_measurement_leaves_every_module_in_its_own_mode(
     evaluation.reconstruction_error(model, few)
     evaluation.posterior_codes(model, few)
     evaluation.most_used(model, few, 1)
+    evaluation.sample_labels(model, 2)
+    evaluation.drawing_time(model, 1)
     evaluation.hole_nll(inpainting, few, hole, (2,))
     evaluation.hole_scores(inpainting, judge, few, hole, (2,))
     evaluation.accuracy(judge, few)

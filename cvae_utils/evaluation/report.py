@@ -37,7 +37,7 @@ from cvae_utils.models import (
     InpaintingCVAE,
     Model,
 )
-from cvae_utils.models.base import check_model, check_same_classes
+from cvae_utils.models.base import at_rest, check_model, check_same_classes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,15 +162,15 @@ def drawing_time(model: ConditionalGenerator, repeats: int = 5) -> float:
     """Return the milliseconds that 200 digits take, the median of some repeats on this machine."""
     check_model("model", model, ConditionalGenerator)
     check_at_least("repeats", repeats, 1)
-    model.eval()
     device = device_of(model)
     noise = noise_source(device, 0)
     labels = torch.arange(DRAWN_AT_ONCE, device=device) % model.num_classes
     times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        model.sample(labels, noise).cpu()  # the copy waits for a GPU
-        times.append(time.perf_counter() - start)
+    with at_rest(model):
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            model.sample(labels, noise).cpu()  # the copy waits for a GPU
+            times.append(time.perf_counter() - start)
     return 1000 * median(times[1:])  # the first call warms up
 
 

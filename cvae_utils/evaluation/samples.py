@@ -25,7 +25,7 @@ from cvae_utils.data import Split, to_unit
 from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
 from cvae_utils.evaluation.estimates import Estimate, Share, mean_and_error, share_read, wilson
 from cvae_utils.models import Classifier, ConditionalGenerator
-from cvae_utils.models.base import check_model, check_same_classes
+from cvae_utils.models.base import at_rest, check_model, check_same_classes
 
 NEIGHBOURS = 5  # k of density and coverage, as in Naeem et al. (2020)
 REPEATS = 30  # of the bootstrap
@@ -45,11 +45,11 @@ def sample_labels(
     """
     check_model("model", model, ConditionalGenerator)
     check_at_least("per_label", per_label, 1)
-    model.eval()
     device = device_of(model)
     noise = noise_source(device, seed)
     labels = torch.arange(model.num_classes, device=device).repeat_interleave(per_label)
-    images = torch.cat([model.sample(part, noise) for part in labels.split(CHUNK)])
+    with at_rest(model):
+        images = torch.cat([model.sample(part, noise) for part in labels.split(CHUNK)])
     return images, labels
 
 
