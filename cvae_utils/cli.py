@@ -55,6 +55,7 @@ OF_SOME: dict[str, tuple[type[torch.nn.Module], Any]] = {
 OTHERS = tuple(name for name in data.NAMES if name != checkpoints.SHIPPED)
 EFFORT = 0.1  # of the epochs: minutes in place of an hour, and good enough to look at
 FEW_CODES = 10  # for each image: MNIST's 100 and 500 would take longer than a tenth of the epochs
+MASK = "which pixels are hidden; quadrants-N leaves N of the four visible"
 INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
 
 
@@ -104,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     own = {name: f"(default: {default})" for name, (_, default) in OF_SOME.items()}
     train.add_argument(
         "--mask", choices=tuple(masks.SOURCES),
-        help=f"what inpainting_cvae does not see {own['mask']}", **suppress,
+        help=f"of an inpainting_cvae, {MASK} {own['mask']}", **suppress,
     )  # fmt: skip
     train.add_argument(
         "--penalty", type=float,
@@ -148,7 +149,7 @@ def parser() -> argparse.ArgumentParser:
     inpaint.add_argument("--data", choices=data.NAMES, default="mnist", help="whose test digits")
     inpaint.add_argument(
         "--mask", choices=tuple(masks.SOURCES), default=argparse.SUPPRESS,
-        help="what is hidden (default: what it was in training)",
+        help=f"{MASK} (default: as in training)",
     )  # fmt: skip
     inpaint.add_argument("--digits", type=int, default=10, help="how many of the test digits")
     inpaint.add_argument("--completions", type=int, default=8, help="rows of filled digits")

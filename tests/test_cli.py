@@ -846,6 +846,15 @@ def test_the_help_says_no_default_where_there_is_none(command: str, capsys: Capt
     assert ("--seed" in shown) == bool(re.search(r"\(default:\s+0\)", shown))
 
 
+@pytest.mark.parametrize("command", ["train", "inpaint"])
+def test_the_help_says_what_the_names_of_masks_mean(command: str, capsys: Captured) -> None:
+    assert masks.SOURCES["quadrants-1"](1, torch.Generator()).float().mean() == 1 / 4
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "which pixels are hidden; quadrants-N leaves N of the four visible" in shown
+
+
 def test_python_m_returns_the_exit_code(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     # In this process: a new one would spend seconds on importing torch.
     monkeypatch.setattr(sys, "argv", ["cvae_utils", "evaluate"])

@@ -347,4 +347,4 @@ def recorded_holes(trained_on: str = checkpoints.SHIPPED) -> pd.DataFrame:
             "codes from q": figure(name, f"nll_{mask}"),
             "one CVAE for all masks": figure("inpainting_mixed", f"nll_{mask}"),
         }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("hidden")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("mask")
