@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import importlib
@@ -10,6 +11,7 @@ import os
 import posixpath
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +26,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from cvae_utils import cli
 from tests.browser import CHROMIUM
 from tests.served import served
 from tests.test_project import NOTEBOOKS, ROOMS
@@ -34,7 +37,7 @@ MEGABYTES = 25
 HOME = "docs/site/index.html"
 PLAYGROUND = "playground/index.html"  # `make site` puts it there, after the pages
 ORIGIN = "git@github.com:someone/series.git"
-PHONE = {"width": 390, "height": 844}
+PHONE = {"width": 360, "height": 844}
 INNER = {"checks", "files", "graphs", "interrupts", "snapshots"}  # nothing that a notebook calls
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
@@ -178,6 +181,58 @@ def test_the_reference_has_a_table_and_an_entry_for_every_public_name(
         assert f'href="#{full}"' in table
 
 
+def test_every_command_is_shown_with_its_help_and_an_example() -> None:
+    source = (SOURCE / "api" / "cli.md").read_text()
+    examples = re.findall(r"^python -m cvae_utils (.*)$", source, re.MULTILINE)
+    (commands,) = (
+        action.choices
+        for action in cli.parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    assert [cli.parser().parse_args(shlex.split(each)).command for each in examples] == [*commands]
+    assert re.findall(r"^```{command-help} (.*)$", source, re.MULTILINE) == [*commands]
+
+
+def test_the_reference_lists_the_options_of_the_command_line(pages: dict[str, Html]) -> None:
+    shown = pages["docs/site/api/cli.html"].text
+    for option in "--resume", "--effort", "--per-label", "--completions", "--importance-samples":
+        assert option in shown
+    assert "usage: python -m cvae_utils train" in shown
+
+
+def test_a_page_says_what_it_is_about(pages: dict[str, Html]) -> None:
+    titles = set()
+    for name, page in pages.items():
+        if name in {"index.html", "search.html", "genindex.html", "py-modindex.html"}:
+            continue
+        (about,) = [a["content"] for tag, a in page.tags if a.get("name") == "description"]
+        assert 30 < len(about) <= 200, name
+        titles.add(re.findall("<title>(.*)</title>", page.text)[0])
+    assert len(titles) == len(pages) - 4
+    assert "<title>Eight notebooks in PyTorch &#8212; Conditional VAEs</title>" in pages[HOME].text
+
+
+def test_no_two_pictures_of_a_notebook_are_called_the_same(pages: dict[str, Html]) -> None:
+    told = {}
+    for name in notebook_pages():
+        pictures = [a for tag, a in pages[name].tags if tag == "img" and "_images" in a["src"]]
+        told[name] = [picture["alt"] for picture in pictures]
+        assert len({*told[name]}) == len(told[name]), name
+    assert "Picture 2 of 3: Digits that nobody wrote" in told["notebooks/01_vae.html"]
+    assert "twenty eights" in told["notebooks/00_playground.html"]  # as its own output has it
+
+
+def test_a_line_that_unfolds_holds_no_link(pages: dict[str, Html]) -> None:
+    for name, page in pages.items():
+        for summary in re.findall("<summary.*?</summary>", page.text, re.DOTALL):
+            assert "<a " not in summary, name
+
+
+def test_no_button_offers_a_notebook_without_its_repository(pages: dict[str, Html]) -> None:
+    for name in notebook_pages():
+        assert not any("_sources/" in link for link in pages[name].links), name
+
+
 def test_a_hidden_cell_is_folded(pages: dict[str, Html]) -> None:
     for path, name in zip(NOTEBOOKS, notebook_pages(), strict=True):
         cells = nbformat.read(path, as_version=4).cells
@@ -276,12 +331,18 @@ LOOK = """async () => {
     const pictures = [...document.querySelectorAll('.bd-article img')];
     return {
         formulas: formulas.length,
+        stops: formulas.filter(it => it.querySelector('[tabindex]')).length,
+        silent: formulas.filter(it => !it.querySelector('mjx-assistive-mml math')).length,
         raw: formulas.filter(it => !it.querySelector('mjx-container svg')
             || it.querySelector('[data-mjx-error], [fill=red]')).map(it => it.textContent),
         pictures: pictures.length,
         broken: pictures.filter(it => !it.naturalWidth).map(it => it.src),
         unnamed: pictures.filter(it => !it.alt || it.alt.endsWith('.png')).map(it => it.src),
         wider: document.documentElement.scrollWidth - innerWidth,
+        cut: [...document.querySelectorAll('table.autosummary')]
+            .filter(it => it.offsetWidth > it.parentElement.clientWidth).length,
+        unsaid: [...document.querySelectorAll('summary')]
+            .filter(it => !it.ariaLabel && !it.textContent.trim()).length,
     };
 }"""
 
@@ -291,14 +352,15 @@ def test_a_phone_shows_formulas_and_pictures_and_does_not_scroll_sideways(
     chromium: Browser, address: str
 ) -> None:
     with opened(chromium, address, viewport=PHONE) as view:
-        names = [HOME, *notebook_pages(), "docs/site/results.html", "docs/site/api/evaluation.html"]
+        library = [f"docs/site/api/{room}.html" for room in ("evaluation", "models", "cli")]
+        names = [HOME, *notebook_pages(), "docs/site/results.html", *library]
         seen = {}
         for name in names if address.startswith("http") else names[:3]:
             view.goto(address + name)
             seen[name] = view.evaluate(LOOK)
-        flaws = ("raw", "broken", "unnamed", "wider")
-        wrong = {name: [page[flaw] for flaw in flaws] for name, page in seen.items()}
-        assert wrong == {name: [[], [], [], 0] for name in seen}
+        flaws = ("raw", "stops", "silent", "broken", "unnamed", "wider", "cut", "unsaid")
+        wrong = {name: {flaw for flaw in flaws if page[flaw]} for name, page in seen.items()}
+        assert wrong == {name: set() for name in seen}, seen
         assert seen["notebooks/01_vae.html"]["formulas"] > 20
         assert all(page["pictures"] for name, page in seen.items() if name.startswith("notebooks"))
 
@@ -326,7 +388,7 @@ def test_a_name_in_code_leads_to_the_reference_and_back(chromium: Browser, serve
         view.wait_for_url(f"{server}docs/site/api/training.html#cvae_utils.training.fit")
         entry = view.locator("dl", has=view.locator("[id='cvae_utils.training.fit']")).last
         assert entry.locator("dt").first.is_visible()
-        entry.locator("summary").click(position={"x": 5, "y": 5})  # the arrow; a link is behind it
+        entry.locator("summary").click()
         entry.get_by_role("link", name="01 · The variational autoencoder").first.click()
         view.wait_for_url(re.compile(r"notebooks/01_vae\.html#.+"))
 

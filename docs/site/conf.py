@@ -7,15 +7,28 @@ fetched either, not by the build and not by a page.
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
+import html
 import inspect
+import io
+import os
+import textwrap
+from collections import defaultdict
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 from docutils import nodes
+from sphinx.util.docutils import SphinxDirective
 from sphinx.util.inspect import signature as sphinx_signature
 from sphinx.util.inspect import stringify_signature
+from sphinx_codeautolink.extension.backref import SummaryNode
 
 import cvae_utils
+from cvae_utils import cli
 from tools.launch import on_github, origin
 
 if TYPE_CHECKING:
@@ -54,6 +67,7 @@ nb_code_prompt_show = nb_code_prompt_hide = "Solution"  # nothing else is folded
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 mathjax_path = "mathjax/tex-svg.js"  # formulas, out of a file of our own: static/mathjax
+mathjax3_config = {"options": {"enableMenu": False}}  # it would make each a stop of the tab key
 
 # The API reference
 napoleon_use_ivar = True  # attributes as a list, as a docstring has them
@@ -106,6 +120,7 @@ def launch_buttons(address: str) -> dict[str, Any]:
 html_context = {"default_mode": "auto"}  # light or dark, as the reader's system has it
 html_theme_options = {
     "navbar_persistent": [],  # the search field stands in the sidebar already
+    "use_download_button": False,  # a notebook runs in the repository alone
     **launch_buttons(origin()),
 }
 
@@ -159,25 +174,77 @@ def skip_fields(
     return True if (member.__doc__ or "").startswith("Alias for field number") else None
 
 
+def words_of_outputs(path: Path) -> dict[str, str]:
+    """Return what a notebook says of its pictures, by the digest that their files are named by."""
+    said = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            words = output.get("metadata", {}).get("image/png", {}).get("alt")
+            if words:
+                picture = base64.b64decode(output.data["image/png"])
+                said[hashlib.sha256(picture).hexdigest()] = words
+    return said
+
+
 def describe_pictures(app: Sphinx, doctree: nodes.document) -> None:
-    """Let a reader who sees no pictures hear where one stands: an output has no other words."""
+    """Let a reader who sees no pictures hear what one shows, or at least where it stands."""
+    source = app.env.doc2path(app.env.docname)
+    said = words_of_outputs(source) if source.suffix == ".ipynb" else {}
+    untold: dict[str, list[nodes.image]] = defaultdict(list)  # by heading
     for picture in doctree.findall(nodes.image):
         section = picture
         while section and not isinstance(section, nodes.section):
             section = section.parent
-        if section and "alt" not in picture:
-            picture["alt"] = f"Picture: {section[0].astext()}"
+        if "alt" in picture:
+            continue
+        if words := said.get(Path(picture["uri"]).stem):
+            picture["alt"] = words
+        elif section:
+            untold[section[0].astext()].append(picture)
+    for heading, pictures in untold.items():
+        for number, picture in enumerate(pictures, start=1):
+            which = f" {number} of {len(pictures)}" if len(pictures) > 1 else ""
+            picture["alt"] = f"Picture{which}: {heading}"
 
 
 def mention_playground(app: Sphinx, doctree: nodes.document) -> None:
-    """Say below the title of notebook 00 that the site has its apps without Python."""
+    """Say at the beginning of notebook 00 that the site has its apps without Python."""
     if app.env.docname == "notebooks/00_playground":
         where = nodes.reference("", "in your browser, without Python")
         where["refuri"] = "../playground/index.html"
         line = nodes.paragraph("", "Some of this runs ")
         line += [where, nodes.Text(" (the page needs a web server).")]
         title = next(doctree.findall(nodes.title))
-        title.parent.insert(1, line)
+        title.parent.insert(2, line)
+
+
+def describe_page(
+    app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None
+) -> None:
+    """Let a page's first paragraph be what other programs, a search for one, say of it."""
+    if doctree and (first := next(doctree.findall(nodes.paragraph), None)):
+        words = html.escape(textwrap.shorten(first.astext(), 200, placeholder=" …"))
+        context["metatags"] += f'<meta name="description" content="{words}" />'
+
+
+def unlink_summaries(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    """Let a line that unfolds do that alone: what it names is the entry that it stands in."""
+    for summary in doctree.findall(SummaryNode):
+        for link in list(summary.findall(nodes.reference)):
+            link.replace_self(link.children)
+
+
+class CommandHelp(SphinxDirective):
+    """The `--help` of a command of the library, as a terminal shows it."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the text as the reader of this version would see it."""
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+            cli.parser().parse_args([*self.arguments, "--help"])
+        return [nodes.literal_block("", said.getvalue(), language="text")]
 
 
 def setup(app: Sphinx) -> None:
@@ -187,3 +254,7 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("doctree-read", describe_pictures)
     app.connect("doctree-read", mention_playground)
+    app.connect("doctree-resolved", unlink_summaries, priority=600)  # after they are made
+    app.connect("html-page-context", describe_page)
+    app.add_directive("command-help", CommandHelp)
+    os.environ["COLUMNS"] = "72"  # of that terminal: a page's width
