@@ -1,6 +1,8 @@
 /** Images on canvases. Ink is black and as opaque as it is probable; the paper is the style sheet's. */
 
-const HIDDEN = [222, 140, 60, 150]; // what the model cannot see, red, green, blue and opacity
+// What the model cannot see: red, green, blue and opacity. As light as it is dark, so that the style
+// sheet's filter for the dark leaves it what it is.
+const HIDDEN = [205, 110, 20, 255];
 
 /** Return a canvas of side x side pixels. */
 export function canvas(side) {

@@ -346,7 +346,7 @@ def completions_are_pytorchs(
     assert largest_difference(canvases, torch.cat([wanted, both])) <= 2 * SHADE
     on_paper = ink(view, ".page canvas")[0]
     assert largest_difference(on_paper * mask, image * mask) <= SHADE
-    assert (on_paper[~mask] == 150 / 255).all()  # the orange
+    assert (on_paper[~mask] == 1).all()  # the orange
     return state
 
 
@@ -688,9 +688,12 @@ def test_everything_is_reached_by_tab_and_has_a_name(view: Page) -> None:
 def test_a_phone_shows_all_of_it_and_is_drawn_on(browser: tuple[str, Browser]) -> None:
     phone = {"width": 390, "height": 844}
     with opened(browser, viewport=phone, has_touch=True, is_mobile=True) as view:
-        for width in 320, 390:
+        for width in 320, 360, 390:
             view.set_viewport_size(phone | {"width": width})
             assert view.evaluate("document.documentElement.scrollWidth") <= width
+            captions = view.locator("figcaption")
+            wide = captions.evaluate_all("all => all.map(it => it.scrollWidth > it.clientWidth)")
+            assert not any(wide)
             places = view.locator("button, input[type=range], .choices span").evaluate_all(
                 "all => all.map(one => one.getBoundingClientRect().toJSON())"
             )
@@ -728,6 +731,18 @@ def test_an_error_covers_neither_the_focus_nor_the_end_of_the_page(view: Page) -
     assert alarm.evaluate(above) <= 256
 
 
+def contrast(one: Any, other: Any) -> float:
+    """Return how much lighter one colour is than another, as WCAG counts it: 1 to 21."""
+
+    def luminance(colour: Any) -> float:
+        parts = np.asarray(colour) / 255
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    dark, light = sorted([luminance(one), luminance(other)])
+    return (light + 0.05) / (dark + 0.05)
+
+
 @needs_chromium
 def test_light_and_dark_are_the_readers_choice(view: Page) -> None:
     grounds, pixels = {}, []
@@ -737,6 +752,13 @@ def test_light_and_dark_are_the_readers_choice(view: Page) -> None:
         ground = view.evaluate("getComputedStyle(document.documentElement).backgroundColor")
         grounds[scheme] = np.mean([int(part) for part in re.findall(r"\d+", ground)])
         pixels.append(ink(view, "#digits canvas"))
+        # The hole is orange, and stands out against the paper (WCAG 1.4.11).
+        with Image.open(io.BytesIO(view.locator(".page canvas").screenshot())) as shot:
+            paper, hidden = (shot.convert("RGB").getpixel((at, at)) for at in (5, shot.width // 2))
+        assert contrast(paper, hidden) >= 3
+        assert hidden == pytest.approx((205, 115, 25), abs=15)
+        edge = view.locator("[name=seed]").first.evaluate("it => getComputedStyle(it).borderColor")
+        assert contrast(paper, [int(part) for part in re.findall(r"\d+", edge)]) >= 3
         _screenshot(view, f"page_{scheme}")
     assert grounds["light"] > 200
     assert grounds["dark"] < 60
