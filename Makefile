@@ -85,7 +85,7 @@ page: $(INSTALLED)
 site: $(INSTALLED)
 	rm -rf build/site
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -qEW --keep-going -c docs/site -d build/doctrees . build/site
-	OMP_NUM_THREADS=1 $(BIN)/python -m cvae_utils.export --out build/site/playground
+	OMP_NUM_THREADS=1 $(BIN)/python -m cvae_utils.export --out build/site/playground --home ../docs/site/index.html
 	@echo "the site: build/site; with the playground in it, it needs a web server:"
 	@echo "  $(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site"
 

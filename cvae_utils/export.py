@@ -159,6 +159,7 @@ def write_page(
     digits: data.Split,
     cvae: str | Path = "conv_cvae",
     inpainting: str | Path = "inpainting_mixed",
+    home: str | None = None,
 ) -> int:
     """Write the whole page into a folder, models and all.
 
@@ -167,6 +168,7 @@ def write_page(
         digits: handwritten ones; they decide which sliders there are, none of them is written.
         cvae: a checkpoint that draws digits.
         inpainting: a checkpoint that fills any hole.
+        home: where its reader finds the notebooks, an address; without one the page has no link.
 
     Returns:
         The size of the page in bytes.
@@ -185,6 +187,7 @@ def write_page(
         | {"labels": drawer.num_classes, "sliders": sliders(drawer, digits.take(IMAGES))},
         "holes": _about("holes.onnx", inpainting, filler)
         | {"ink_radius": INK_RADIUS, "brush_radius": BRUSH_RADIUS},
+        "home": home,
     }
     own = [path for path in source().rglob("*") if path.is_file()]
     files = {str(path.relative_to(source())): path.read_bytes() for path in own}
@@ -222,9 +225,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="FOLDER",
         help="where it goes; what has other names there stays",
     )
+    parser.add_argument(
+        "--home",
+        metavar="URL",
+        default=argparse.SUPPRESS,
+        help="where the notebooks are to be read, for a link to them (default: no link)",
+    )
     options = parser.parse_args(arguments)
     try:
-        size = write_page(options.out, data.load(download=False).test)
+        digits = data.load(download=False).test
+        size = write_page(options.out, digits, home=getattr(options, "home", None))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,13 +1,14 @@
 /** The page: controls in, pictures out. Each panel has one state, and one function that draws it. */
 
 import { TOOLS, Stroke, hole, page } from "./masks.js";
-import { describe, load } from "./models.js";
+import { describe, download, start } from "./models.js";
 import { canvas, meanAndSpread, paint } from "./pictures.js";
 import { normal } from "./random.js";
 
 const HANDS = 20; // digits drawn of one label
 const COMPLETIONS = 10;
 const REACH = 3; // how far a slider moves a code, in standard deviations of the prior
+const PATIENCE = 20; // seconds without a byte until the page says so
 
 /**
  * What the panels show now: what went into the models, and the images that came out.
@@ -21,8 +22,23 @@ const message = document.getElementById("message");
 const alarm = document.getElementById("alarm");
 const troubles = new Map(); // panel -> what is wrong with it
 
+let silence; // a clock that waits for the server
+
+/** Say how far the page has come. */
 function say(text) {
-  message.textContent = text;
+  clearTimeout(silence);
+  if (message.textContent !== text) message.textContent = text; // once is enough for a screen reader
+}
+
+/** Say so if nothing else is said for a while. */
+function wait() {
+  const trouble = `The server has stopped answering: nothing has come for ${PATIENCE} seconds. Wait, or reload the page.`;
+  silence = setTimeout(say, 1000 * PATIENCE, trouble);
+}
+
+/** End a sentence, which may have its full stop already. */
+function sentence(text) {
+  return text.replace(/\.?$/, ".");
 }
 
 /** Say what is wrong with a panel, or with "" that nothing is. There is room for the latest one. */
@@ -82,7 +98,7 @@ function redrawing(section, draw) {
       trouble = "";
       // A picture that fails does not keep the next one from being drawn.
       await draw().catch((error) => {
-        trouble = `“${title}” could not be drawn: ${error.message}.`;
+        trouble = `${sentence(error.message)} “${title}” stays as it is.`;
       });
     }
     busy = false;
@@ -105,10 +121,19 @@ function follow(form, redraw) {
   });
 }
 
+/** Return names as they are, but those that occur twice with a number each. */
+function numbered(names) {
+  return names.map((name, n) => {
+    const before = names.slice(0, n + 1).filter((other) => other === name).length;
+    return names.indexOf(name) === names.lastIndexOf(name) ? name : `${name} (${before})`;
+  });
+}
+
 /** Return the seed, or throw what is wrong with it. */
 function seedOf(form) {
   const { seed } = form.elements;
-  if (!seed.checkValidity()) throw new Error(`the seed must be a whole number from 0 to ${seed.max}`);
+  seed.ariaInvalid = !seed.checkValidity();
+  if (!seed.validity.valid) throw new Error(`The seed must be a whole number from 0 to ${seed.max}`);
   return seed.valueAsNumber;
 }
 
@@ -119,10 +144,11 @@ function digitsPanel(about, draw, onChosen) {
   let drawn = [];
   const labels = Array.from({ length: about.labels }, (_, label) => String(label));
   addChoices(form.querySelector(".choices"), "digit", labels, labels[Math.min(7, labels.length - 1)]);
-  for (const { dimension, name } of about.sliders) {
+  const names = numbered(about.sliders.map(({ name }) => name));
+  about.sliders.forEach(({ dimension }, n) => {
     const place = { min: -REACH, max: REACH, step: 0.1, value: 0 };
-    addSlider(form.querySelector(".sliders"), `z${dimension}`, `${name}, z[${dimension}]`, place);
-  }
+    addSlider(form.querySelector(".sliders"), `z${dimension}`, `${names[n]}, z[${dimension}]`, place);
+  });
   const buttons = Array.from({ length: HANDS }, (_, hand) => {
     const button = make("button", { type: "button" }, canvas(about.side));
     button.addEventListener("click", () => choose(hand));
@@ -187,6 +213,7 @@ function holesPanel(about, complete) {
 
   const redraw = redrawing(section, async () => {
     showValues(form);
+    form.elements.undo.ariaDisabled = strokes.length === 0; // not disabled: that would lose the focus
     const [top, left, size] = ["top", "left", "size"].map((name) => form.elements[name].valueAsNumber);
     const { image, mask } = page(original, hole(side, { top, left, size }), strokes, radii);
     paint(paper, image, mask);
@@ -204,13 +231,18 @@ function holesPanel(about, complete) {
     });
     redraw();
   });
-  draws(paper, side, strokeFrom, redraw);
+  form.elements.undo.addEventListener("click", undo);
+  draws(paper, side, { strokeFrom, undo, redraw });
 
   /** Begin a stroke; the page keeps it from now on, as it grows. */
   function strokeFrom(row, column) {
     const stroke = new Stroke(side, form.elements.tool.value, row, column);
     strokes.push(stroke);
     return stroke;
+  }
+
+  function undo() {
+    if (strokes.pop()) redraw();
   }
 
   return {
@@ -226,7 +258,7 @@ function holesPanel(about, complete) {
 }
 
 /** Let mouse, pen, finger and keys draw on the page. */
-function draws(paper, side, strokeFrom, redraw) {
+function draws(paper, side, { strokeFrom, undo, redraw }) {
   let stroke = null;
 
   // Pixel 0 reaches from 0 to 1, its centre lies in between.
@@ -258,6 +290,7 @@ function draws(paper, side, strokeFrom, redraw) {
   }
   showPen();
   paper.addEventListener("keydown", (event) => {
+    if ((event.ctrlKey || event.metaKey) && event.key === "z") undo();
     const step = steps[event.key];
     if (!step && event.key !== " ") return;
     if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own: alt and left is "back"
@@ -273,21 +306,33 @@ function draws(paper, side, strokeFrom, redraw) {
   });
 }
 
-async function start() {
+/** Fetch and start the models, build the panels, draw both, and let the reader in. */
+async function open() {
+  wait();
   const about = await describe();
-  say(`Loading ${Math.round(about.bytes / 1e6)} MB …`);
-  const { draw, complete } = await load(about);
+  const size = Math.round(about.bytes / 1e6);
+  let bytes = 0;
+  const files = await download(about, (more) => {
+    if (troubles.size) return; // another of the files is missing
+    bytes += more; // a server may pack what it sends: what it unpacks to is more than the page's size
+    say(`Loading: ${Math.min(size, Math.round(bytes / 1e6))} of ${size} MB …`);
+    wait();
+  });
+  say("Starting the networks …");
+  const { draw, complete } = await start(about, files);
   const holes = holesPanel(about.holes, complete);
   const digits = digitsPanel(about.digits, draw, holes.lay);
-  say("");
   await digits.redraw();
   for (const { section } of [digits, holes]) section.inert = false;
-  document.getElementById("about").textContent =
-    `The networks are the checkpoints ${about.digits.checkpoint} and ${about.holes.checkpoint} of the ` +
-    `notebook series, trained on ${about.digits.provenance.data.name}. Nothing that you do here leaves this page.`;
+  const footer = document.getElementById("about");
+  footer.textContent =
+    `The networks are the checkpoints ${about.digits.checkpoint} and ${about.holes.checkpoint} of the notebook ` +
+    `series, trained on ${about.digits.provenance.data.name.toUpperCase()}. Nothing that you do here leaves this page.`;
+  if (about.home) footer.append(" ", make("a", { href: about.home, textContent: "The notebooks explain how." }));
+  say("Ready.");
 }
 
-start().catch((error) => {
+open().catch((error) => {
   say("");
-  report(document.body, `The page could not start: ${error.message}. Reload it to try again.`);
+  report(document.body, sentence(`The page could not start: ${error.message}`));
 });

@@ -1,44 +1,94 @@
 /** The two models, run by onnxruntime on one thread: no header of the server is needed for that. */
 
-import * as ort from "./vendor/onnxruntime-web/ort.wasm.bundle.min.mjs";
-
+const ABOUT = "models/about.json";
+const LIBRARY = "vendor/onnxruntime-web/ort.wasm.bundle.min.mjs";
 const RUNTIME = "vendor/onnxruntime-web/ort-wasm-simd-threaded.wasm.gz";
 
 async function fetched(path) {
   const response = await fetch(path).catch(() => null);
-  if (!response) throw new Error(`the server did not answer for ${path}`);
-  if (!response.ok) throw new Error(`the server has no ${path} (it says ${response.status})`);
-  return response;
+  if (!response) throw lost(path);
+  if (response.ok) return response;
+  throw new Error(`the server has no ${path} (it says ${response.status}). Put all of the page's files there`);
 }
 
-async function bytes(path) {
-  return new Uint8Array(await (await fetched(path)).arrayBuffer());
+function lost(path) {
+  return new Error(`the server did not answer for ${path}. Reload the page to try again`);
+}
+
+function damaged(path) {
+  return new Error(`${path} is damaged. Put the page's files on the server anew`);
+}
+
+function needs(name) {
+  if (name in globalThis) return;
+  throw new Error(`this browser has no ${name}, and the page needs it. A current browser has it`);
+}
+
+/** Fetch a file; `came` hears of the bytes as they come. */
+async function bytes(path, came) {
+  const { body } = await fetched(path);
+  const counter = new TransformStream({
+    transform(part, stream) {
+      came(part.length);
+      stream.enqueue(part);
+    },
+  });
+  const whole = await new Response(body.pipeThrough(counter)).arrayBuffer().catch(() => {
+    throw lost(path);
+  });
+  return new Uint8Array(whole);
 }
 
 /** Unpack gzip, unless the server has had the browser do so on the way. */
-async function unpacked(path) {
-  const packed = await bytes(path);
+async function unpacked(path, came) {
+  const packed = await bytes(path, came);
   if (packed[0] !== 0x1f || packed[1] !== 0x8b) return packed;
+  needs("DecompressionStream");
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  const whole = await new Response(stream).arrayBuffer().catch(() => {
+    throw damaged(path);
+  });
+  return new Uint8Array(whole);
+}
+
+/** Import onnxruntime here and not above, where a page without it would stand still and say nothing. */
+function library() {
+  return import(`./${LIBRARY}`).catch(async () => {
+    await fetched(LIBRARY); // throws if it is not there
+    throw damaged(LIBRARY);
+  });
 }
 
 /** Return what the export says about the models: names, dimensions, sliders, provenance. */
 export async function describe() {
-  return (await fetched("models/about.json")).json();
+  const response = await fetched(ABOUT);
+  return response.json().catch(() => {
+    throw damaged(ABOUT);
+  });
 }
 
-/** Load both models, and return a function for each. */
-export async function load(about) {
-  const [runtime, digits, holes] = await Promise.all([
-    unpacked(RUNTIME),
-    bytes(`models/${about.digits.file}`),
-    bytes(`models/${about.holes.file}`),
+/** Fetch all that is large, side by side; `came` hears how many bytes came, each time some do. */
+export async function download(about, came) {
+  needs("WebAssembly");
+  const [ort, runtime, digits, holes] = await Promise.all([
+    library(),
+    unpacked(RUNTIME, came),
+    bytes(`models/${about.digits.file}`, came),
+    bytes(`models/${about.holes.file}`, came),
   ]);
+  return { ort, runtime, digits, holes };
+}
+
+/** Start both models, and return a function for each. */
+export async function start(about, { ort, runtime, digits, holes }) {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmBinary = runtime;
-  const drawer = await ort.InferenceSession.create(digits);
-  const filler = await ort.InferenceSession.create(holes);
+  const session = (model, file) =>
+    ort.InferenceSession.create(model).catch(() => {
+      throw damaged(WebAssembly.validate(runtime) ? `models/${file}` : RUNTIME);
+    });
+  const drawer = await session(digits, about.digits.file);
+  const filler = await session(holes, about.holes.file);
   const { side } = about.holes;
 
   return {

@@ -11,7 +11,7 @@ import math
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +60,7 @@ def handwritten() -> data.Split:
     return data.load(download=False).test
 
 
+NOTEBOOKS = "../notebooks/index.html"
 THEIRS = ("CNAME", "models/old.onnx")  # empty files that are no part of the page
 
 
@@ -70,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, handwritten: data.Split) -> P
     for path in THEIRS:
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).touch()
-    assert export.write_page(folder, handwritten) == weight(folder)
+    assert export.write_page(folder, handwritten, home=NOTEBOOKS) == weight(folder)
     return folder
 
 
@@ -208,20 +209,23 @@ def test_the_commands_help_is_for_its_reader(capsys: pytest.CaptureFixture[str])
     assert "::" not in said
     assert "--out FOLDER where it goes; what has other names there stays" in said
     assert "(default: build/page)" in said
+    assert "--home URL where the notebooks are to be read, for a link to them" in said
+    assert "(default: no link)" in said
 
 
 def test_the_command_says_how_to_open_the_page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    written: list[Path] = []
+    written: list[tuple[Path, str | None]] = []
 
-    def write_page(out: Path, digits: data.Split) -> int:
-        written.append(out)
+    def write_page(out: Path, digits: data.Split, home: str | None) -> int:
+        written.append((out, home))
         return 9_800_000
 
     monkeypatch.setattr(export, "write_page", write_page)
     assert export.main(["--out", str(tmp_path)]) == 0
-    assert written == [tmp_path]
+    assert export.main(["--out", str(tmp_path), "--home", NOTEBOOKS]) == 0
+    assert written == [(tmp_path, None), (tmp_path, NOTEBOOKS)]
     said = capsys.readouterr().out
     assert f"http.server --bind 127.0.0.1 --directory {tmp_path}" in said
     assert "9.8 MB" in said
@@ -412,8 +416,8 @@ def test_every_slider_moves_its_own_dimension(view: Page, site: Path, cvae: Cond
     moved = before.clone()
     about = json.loads((site / "models" / "about.json").read_text())
     for number, entry in enumerate(about["digits"]["sliders"], start=1):
-        name = f"{entry['name']}, z[{entry['dimension']}]"
-        slider = view.get_by_role("slider", name=name, exact=False)
+        place = rf"z\[{entry['dimension']}\]"
+        slider = view.get_by_role("slider", name=re.compile(rf"^{entry['name']}.*, {place}"))
         slider.focus()
         for _ in range(number):
             with drawn(view, "digits"):
@@ -435,13 +439,17 @@ def test_resample_and_seed(view: Page, cvae: ConditionalVAE) -> None:
     first = digits_are_pytorchs(view, cvae, 7)["z"]
     assert torch.allclose(first.flatten(), documented_noise(1, first.numel()), atol=1e-6)
     seed.fill("-3")
-    alarm = alarm_of(view, "“Pick a digit” could not be drawn: the seed must be a whole number")
+    cause = "The seed must be a whole number from 0 to 4294967295."
+    alarm = alarm_of(view, f"{cause} “Pick a digit” stays as it is.")
+    assert seed.get_attribute("aria-invalid") == "true"
+    assert seed.get_attribute("aria-errormessage") == alarm.get_attribute("id")
     with drawn(view, "holes"):
         view.locator("#holes").get_by_role("button", name="Resample").click()
     assert alarm.is_visible()  # a good picture there does not make this one good
     with drawn(view, "digits"):
         seed.fill("4294967295")
     assert not alarm.is_visible()
+    assert seed.get_attribute("aria-invalid") == "false"
     last = digits_are_pytorchs(view, cvae, 7)["z"]
     assert torch.allclose(last.flatten(), documented_noise(2**32 - 1, last.numel()), atol=1e-6)
     with drawn(view, "digits"):
@@ -615,6 +623,30 @@ def test_mouse_and_keys_draw_on_the_page(view: Page, inpainting: InpaintingCVAE)
 
 
 @needs_chromium
+def test_strokes_are_taken_back_one_by_one(view: Page) -> None:
+    paper = view.locator(".page canvas")
+    undo = view.get_by_role("button", name="Undo stroke")
+    assert undo.get_attribute("aria-disabled") == "true"
+    paper.focus()
+    for key in "Space", "Shift+ArrowRight", "Space":
+        with drawn(view, "holes"):
+            view.keyboard.press(key)
+    assert undo.get_attribute("aria-disabled") == "false"
+    dot, line, _ = shown(view, "holes")["strokes"]
+    with drawn(view, "holes"):
+        view.keyboard.press("Control+z")
+    assert shown(view, "holes")["strokes"] == [dot, line]
+    for left in [dot], []:
+        with drawn(view, "holes"):
+            undo.press("Enter")
+        assert shown(view, "holes")["strokes"] == left
+    assert undo.get_attribute("aria-disabled") == "true"
+    assert undo.evaluate("undo => undo === document.activeElement")
+    undo.press("Enter")  # and once more does no harm
+    assert shown(view, "holes")["strokes"] == []
+
+
+@needs_chromium
 def test_keys_of_the_browser_stay_the_browsers(view: Page) -> None:
     paper = view.locator(".page canvas")
     paper.focus()
@@ -651,6 +683,9 @@ def test_a_screen_reader_hears_each_thing_once(view: Page) -> None:
     assert sorted(live) == [("alert", "assertive"), ("status", "polite")]
     labels = view.locator("label:has(+ output)").all_inner_texts()
     assert len({*labels}) == len(labels) > 6
+    words = [re.sub(r", z\[\d+\]$", "", label) for label in labels]
+    assert {"taller (1)", "taller (2)", "shape"} < {*words}
+    assert len({*words}) == len(words)
 
 
 @needs_chromium
@@ -836,17 +871,112 @@ def _screenshot(view: Page, name: str) -> None:
     view.screenshot(path=shots / f"{name}.png", full_page=True)
 
 
+LIBRARY = "vendor/onnxruntime-web/ort.wasm.bundle.min.mjs"
+RUNTIME = "vendor/onnxruntime-web/ort-wasm-simd-threaded.wasm.gz"
+PARTS = ("models/about.json", "models/digits.onnx", LIBRARY, RUNTIME)
+
+
 @needs_chromium
-@pytest.mark.parametrize("lost", ["models/about.json", "models/digits.onnx", "vendor/*/*.gz"])
+@pytest.mark.parametrize("lost", PARTS)
 def test_what_is_missing_is_said(browser: tuple[str, Browser], lost: str) -> None:
+    said = trouble(browser, lost, lambda route: route.fulfill(status=404))
+    assert said == f"the server has no {lost} (it says 404). Put all of the page's files there."
+
+
+@needs_chromium
+def test_a_server_that_does_not_answer_may_do_so_later(browser: tuple[str, Browser]) -> None:
+    said = trouble(browser, LIBRARY, lambda route: route.abort())
+    assert said == f"the server did not answer for {LIBRARY}. Reload the page to try again."
+
+
+@needs_chromium
+@pytest.mark.parametrize(
+    ("broken", "body"),
+    [*((part, b"<!doctype html>") for part in PARTS), (RUNTIME, b"\x1f\x8b\x08")],
+)
+def test_what_is_damaged_is_said(browser: tuple[str, Browser], broken: str, body: bytes) -> None:
+    said = trouble(browser, broken, lambda route: route.fulfill(body=body))
+    assert said == f"{broken} is damaged. Put the page's files on the server anew."
+
+
+@needs_chromium
+@pytest.mark.parametrize("needed", ["WebAssembly", "DecompressionStream"])
+def test_what_a_browser_lacks_is_said(browser: tuple[str, Browser], needed: str) -> None:
+    said = trouble(browser, script=f"delete window.{needed}")
+    assert said == (
+        f"this browser has no {needed}, and the page needs it. A current browser has it."
+    )
+
+
+def trouble(
+    browser: tuple[str, Browser],
+    path: str = "",
+    answer: Callable[[Route], None] | None = None,
+    script: str = "",
+) -> str:
+    """Return why the page could not start, with another answer for one of its files."""
     address, chromium = browser
     view = chromium.new_page()
-    view.route(f"{address}{lost}", lambda route: route.fulfill(status=404))
+    view.add_init_script(script)
+    if answer:
+        view.route(f"{address}{path}", answer)
     view.goto(address)
-    alarm_of(view, "The page could not start: the server has no")
+    beginning = "The page could not start: "
+    said: str = alarm_of(view, beginning).inner_text()
+    view.wait_for_load_state("networkidle")  # what else comes is not said any more
     assert view.locator("#message").inner_text() == ""
     assert view.locator("#digits[inert]").count() == 1
     view.close()
+    return said.removeprefix(beginning)
+
+
+@needs_chromium
+def test_what_is_loading_is_said_and_when_it_stops(browser: tuple[str, Browser]) -> None:
+    address, chromium = browser
+    view = chromium.new_page()
+    view.add_init_script(
+        """window.said = [];
+        new MutationObserver(() => {
+            const text = document.getElementById('message')?.textContent.trim();
+            if (text && text !== window.said.at(-1)) window.said.push(text);
+        }).observe(document, {subtree: true, childList: true, characterData: true});"""
+    )
+    view.clock.install()
+    held: list[Route] = []
+    view.route(f"{address}models/holes.onnx", lambda route: held.append(route))
+    view.goto(address)
+    view.locator("#message", has_text=re.compile("^Loading: 7 of 10 MB")).wait_for()
+    view.clock.run_for(21_000)
+    silent = "The server has stopped answering: nothing has come for 20 seconds."
+    assert view.locator("#message").inner_text().startswith(silent)
+    held[0].continue_()
+    ready(view)
+    view.locator("#message", has_text=re.compile(r"^Ready\.$")).wait_for()
+    said = view.evaluate("window.said")
+    assert said[0].startswith("Starting.")
+    assert [text.startswith("Loading") for text in said].count(True) <= 11
+    assert said[-3:] == ["Loading: 10 of 10 MB …", "Starting the networks …", "Ready."]
+    view.clock.run_for(60_000)
+    assert view.locator("#message").inner_text() == "Ready."
+    view.close()
+
+
+@needs_chromium
+def test_the_footer_leads_to_the_notebooks_where_there_are_any(
+    browser: tuple[str, Browser], view: Page
+) -> None:
+    link = view.get_by_role("link", name="The notebooks explain how.")
+    assert link.get_attribute("href") == NOTEBOOKS
+    assert "trained on MNIST." in view.locator("#about").inner_text()
+
+    def without(route: Route) -> None:
+        route.fulfill(json=route.fetch().json() | {"home": None})
+
+    view.route(f"{browser[0]}models/about.json", without)
+    view.reload()
+    ready(view)
+    assert "trained on MNIST." in view.locator("#about").inner_text()
+    assert link.count() == 0
 
 
 @needs_chromium

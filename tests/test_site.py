@@ -131,7 +131,9 @@ def test_no_page_leads_to_nothing_or_loads_from_elsewhere(
 
 def test_the_playground_goes_where_the_pages_look_for_it(pages: dict[str, Html]) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    assert f"-m cvae_utils.export --out build/site/{posixpath.dirname(PLAYGROUND)}\n" in makefile
+    folder = posixpath.dirname(PLAYGROUND)
+    (home,) = re.findall(f"-m cvae_utils.export --out build/site/{folder} --home (.*)\n", makefile)
+    assert posixpath.normpath(posixpath.join(folder, home)) == HOME
     assert f"../../{PLAYGROUND}" in pages[HOME].links
     assert f"../{PLAYGROUND}" in pages[notebook_pages()[0]].links
 
