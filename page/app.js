@@ -32,7 +32,9 @@ function say(text) {
 
 /** Say so if nothing else is said for a while. */
 function wait() {
-  const trouble = `The server has stopped answering: nothing has come for ${PATIENCE} seconds. Wait, or reload the page.`;
+  const trouble =
+    `The server has stopped answering: nothing has come for ${PATIENCE} seconds. ` +
+    "Wait, or reload the page.";
   silence = setTimeout(say, 1000 * PATIENCE, trouble);
 }
 
