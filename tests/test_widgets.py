@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -21,6 +22,7 @@ from cvae_utils.widgets import (
     STILL,
     DigitExplorer,
     DuelState,
+    Explorer,
     ExplorerState,
     HoleExplorer,
     HoleState,
@@ -238,6 +240,30 @@ def test_resample_takes_the_next_seed(app: DigitExplorer, cvae: LabelCVAE) -> No
     assert app.picture.value == first
 
 
+@pytest.mark.parametrize("name", ["app", "hole_app"])
+def test_centre_takes_all_shifts_back_in_one_picture(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    app = request.getfixturevalue(name)
+    assert app.centre in every_part(app)
+    first = app.picture.value
+    pictures: list[object] = []
+    for slider in app.shifts.values():
+        slider.value = -2.0
+    app.picture.observe(pictures.append, names="value")
+    app.centre.click()
+    assert set(app.moved.values()) == {0}
+    assert app.picture.value == first
+    assert len(pictures) == 1
+    app.shifts[0].value = 1.0  # the sliders work as before
+    assert len(pictures) == 2
+
+
+def test_without_sliders_there_is_nothing_to_centre(cvae: LabelCVAE) -> None:
+    app = DigitExplorer(cvae, dimensions=())
+    assert app.centre not in every_part(app)
+
+
 class Broken(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         raise RuntimeError("no <b>ink</b> & no paper")
@@ -265,14 +291,16 @@ def test_the_chosen_dimensions_and_digit_come_first(cvae: LabelCVAE) -> None:
     assert DigitExplorer(LabelCVAE(latent_dim=2, width=4)).state.shifts == {0: 0.0, 1: 0.0}
 
 
+def every_part(app: Explorer) -> list[ipywidgets.Widget]:
+    parts = [*app.children]
+    for part in parts:
+        parts += getattr(part, "children", ())
+    return parts
+
+
 def test_all_controls_are_part_of_the_app(app: DigitExplorer) -> None:
-    shown = [*app.children]
-    for child in shown:
-        shown += getattr(child, "children", ())
-    for control in (
-        app.digit, app.seed, app.resample, *app.shifts.values(), app.picture, app.message
-    ):  # fmt: skip
-        assert any(control is child for child in shown)
+    controls = {app.digit, app.seed, app.resample, app.save, *app.shifts.values()}
+    assert controls | {app.picture, app.message} <= set(every_part(app))
     assert "digit-explorer" in app._dom_classes  # the browser test finds it by this
 
 

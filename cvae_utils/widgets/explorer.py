@@ -139,6 +139,9 @@ class Explorer(ipywidgets.VBox):
             0, 0, 10**9, description="seed", layout=ipywidgets.Layout(width="180px")
         )
         self.resample = ipywidgets.Button(description="Resample", icon="refresh")
+        self.centre = ipywidgets.Button(
+            description="Centre", icon="crosshairs", tooltip="all shifts back to 0"
+        )
         self.save = ipywidgets.Button(description="Save", icon="download")
         self.shifts = {
             dimension: ipywidgets.FloatSlider(
@@ -162,10 +165,14 @@ class Explorer(ipywidgets.VBox):
             if isinstance(control, ipywidgets.ValueWidget):
                 control.observe(self.redraw, names="value")
         self.resample.on_click(self._next_seed)
+        self.centre.on_click(self._centre)
         self.save.on_click(self._save)
+        centre = [self.centre] if self.shifts else []
+        # In a box of their own: none of them stands alone on a line where they could go together.
+        buttons = ipywidgets.HBox([self.resample, *centre, self.seed, self.save], layout=WRAP)
         super().__init__(
             [
-                ipywidgets.HBox([*choices, self.resample, self.seed, self.save], layout=WRAP),
+                ipywidgets.HBox([*choices, buttons], layout=WRAP),
                 ipywidgets.HBox(list(self.shifts.values()), layout=WRAP),
                 ipywidgets.HBox([beside, self.picture], layout=WRAP) if beside else self.picture,
                 self.message,
@@ -209,6 +216,14 @@ class Explorer(ipywidgets.VBox):
 
     def _next_seed(self, _: ipywidgets.Button) -> None:
         self.seed.value = (self.seed.value + 1) % (self.seed.max + 1)
+
+    def _centre(self, _: ipywidgets.Button) -> None:
+        with self.turn:
+            for slider in self.shifts.values():
+                slider.unobserve(self.redraw, names="value")  # one picture for all, not one each
+                slider.value = 0
+                slider.observe(self.redraw, names="value")
+            self.redraw()
 
     def _save(self, _: ipywidgets.Button) -> None:
         with self.errors_shown():
