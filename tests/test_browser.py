@@ -158,6 +158,17 @@ def tab(page: Page, title: str) -> Locator:
     return page.locator(".playground .widget-tab-contents > :not(.lm-mod-hidden)").first
 
 
+def no_room(app: Locator) -> list[str]:
+    """Return the boxes of the playground that scroll sideways, and the titles that are cut."""
+    found: list[str] = app.evaluate(
+        """app => ['.widget-box', '.lm-TabBar-tabLabel']
+            .flatMap(kind => [...app.closest('.playground').querySelectorAll(kind)])
+            .filter(element => element.scrollWidth > element.clientWidth)
+            .map(element => element.className)"""
+    )
+    return found
+
+
 def shown(app: Locator) -> bytes:
     """Return the pixels that an app shows, as a PNG; empty while none is decoded."""
     address = app.locator("img").first.evaluate(
@@ -643,6 +654,7 @@ def test_a_window_of_a_phones_width(
             }"""
         )
         assert (wide, bent) == ([], []), title
+        assert no_room(app) == [], title
         for slider in app.locator(".noUi-target").all():
             track = slider.bounding_box()
             assert track
@@ -655,6 +667,17 @@ def test_a_window_of_a_phones_width(
             )
             until(trial, lambda old=before: ask(trial, states) != old, lambda: "it stands still")  # type: ignore[misc]
     narrow = ask(trial, states)
+    trial.set_viewport_size({"width": 853, "height": 600})
+    for title in TABS:
+        app = tab(trial, title)
+        trial.wait_for_timeout(200)
+        assert no_room(app) == [], title
+        # Save is the last of the buttons, and stands beside the seed.
+        save = app.get_by_role("button", name="Save").bounding_box()
+        seed = app.locator("input[type=number]").bounding_box()
+        assert save
+        assert seed
+        assert abs(save["y"] - seed["y"]) < 5, title
     trial.set_viewport_size({"width": 1200, "height": 1100})
     trial.wait_for_timeout(300)
     assert ask(trial, states) == narrow

@@ -257,7 +257,7 @@ class DrawingExplorer(Explorer):
         self.again = ipywidgets.Button(description="Start over", icon="trash")
         self.canvas = ipycanvas.Canvas(width=WIDTH * self.SIDE, height=HEIGHT * self.SIDE)
         self.canvas.layout = ipywidgets.Layout(
-            margin="2px 12px 2px 2px", flex="0 0 auto", align_self="flex-start"
+            margin="2px", flex="0 0 auto", align_self="flex-start"
         )
         self.image.observe(self._clear, names="value")  # before the frame's own observer redraws
         super().__init__([self.image, self.tool, self.again], beside=self.canvas)

@@ -25,6 +25,9 @@ STILL = "A still picture. Run this notebook, and controls appear that move it."
 LOST = "The kernel was restarted or has died: run this cell again."
 WRAP = ipywidgets.Layout(flex_flow="row wrap")  # as many rows as it takes: none gets too narrow
 
+# A margin comes on top of 100%, and with it a scrollbar.
+WHOLE = "calc(100% - 2 * var(--jp-widgets-margin))"  # of its place, between ipywidgets' margins
+
 APP = "cvae-app"  # the class, in the page, of whatever the style sheet below is for
 # Nothing wider than its place, on a phone neither. And a page outlives its kernel: what says that
 # the kernel is gone is a class that ipywidgets gives to views without a comm, or, when it was
@@ -35,13 +38,14 @@ APP = "cvae-app"  # the class, in the page, of whatever the style sheet below is
 # ipywidgets would draw over each control.
 GONE = ("starting", "restarting", "autorestarting", "terminating", "dead", "disconnected")
 STYLE = f"""<style>
-.{APP}, .{APP} .widget-inline-hbox, .{APP} canvas, .{APP} img {{ max-width: 100%; }}
+.{APP} {{ max-width: 100%; }}
+.{APP} .widget-inline-hbox, .{APP} canvas, .{APP} img {{ max-width: {WHOLE}; }}
+.{APP}.widget-tab > .lm-TabBar > .lm-TabBar-content {{ flex-wrap: wrap; }}
+.{APP}.widget-tab > .lm-TabBar .lm-TabBar-tab {{ flex-basis: auto; }}
 @media (max-width: 600px) {{
     .{APP} .widget-label {{ flex-shrink: 1; }}
     .{APP} .slider-container {{ min-width: 80px; }}
     .{APP} .widget-readout {{ min-width: 40px; }}
-    .{APP}.widget-tab > .lm-TabBar > .lm-TabBar-content {{ flex-wrap: wrap; }}
-    .{APP}.widget-tab > .lm-TabBar .lm-TabBar-tab {{ flex-basis: auto; }}
 }}
 .{APP} {{ animation: {APP}-lost 1ms forwards paused; }}
 .{APP}.jupyter-widgets-disconnected, .jp-NotebookPanel:has(.jp-Notebook-ExecutionIndicator:is(
@@ -158,8 +162,9 @@ class Explorer(ipywidgets.VBox):
         # Or a thread that read the state early could show its picture late, and for good.
         self.turn = threading.RLock()
         # Its own size on every screen that is wide enough, and never out of proportion.
-        fixed = ipywidgets.Layout(align_self="flex-start", flex="0 1 auto", max_width="100%")
+        fixed = ipywidgets.Layout(align_self="flex-start", flex="0 1 auto")
         self.picture = ipywidgets.Image(value=self.render(), format="png", layout=fixed)
+        apart = ipywidgets.Layout(flex_flow="row wrap", grid_gap="10px")
         self.message = ipywidgets.HTML()
         for control in (*choices, self.seed, *self.shifts.values()):
             if isinstance(control, ipywidgets.ValueWidget):
@@ -174,7 +179,7 @@ class Explorer(ipywidgets.VBox):
             [
                 ipywidgets.HBox([*choices, buttons], layout=WRAP),
                 ipywidgets.HBox(list(self.shifts.values()), layout=WRAP),
-                ipywidgets.HBox([beside, self.picture], layout=WRAP) if beside else self.picture,
+                ipywidgets.HBox([beside, self.picture], layout=apart) if beside else self.picture,
                 self.message,
                 ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")),
             ]
