@@ -524,6 +524,10 @@ def test_nonsense_for_a_seed_is_brought_within_limits(
         trial.keyboard.press("Tab")
         agreed(trial, app)
         assert 0 <= ask(trial, "app.seed.value") <= 10**9
+    after = "app => getComputedStyle(app, '::after').content"
+    assert app.evaluate(after) == "none"
+    seed.focus()
+    assert app.evaluate(after) == '"A seed is a whole number from 0 to 1000000000."'
     app.get_by_role("button", name="Resample").click()
     agreed(trial, app)
     record_property("cases", len(given))

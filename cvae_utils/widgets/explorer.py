@@ -29,13 +29,15 @@ WRAP = ipywidgets.Layout(flex_flow="row wrap")  # as many rows as it takes: none
 WHOLE = "calc(100% - 2 * var(--jp-widgets-margin))"  # of its place, between ipywidgets' margins
 
 APP = "cvae-app"  # the class, in the page, of whatever the style sheet below is for
+SEEDS = 10**9  # the last seed
 # Nothing wider than its place, on a phone neither. And a page outlives its kernel: what says that
 # the kernel is gone is a class that ipywidgets gives to views without a comm, or, when it was
 # another page that restarted it, the notebook's own sign. That sign changes back as soon as a new
 # kernel is there, which does not know this app: so an animation that stands still is let run, to
 # its end, at which it stays. (The new kernel says *starting* once; a page that misses it never
 # learns.) Of apps inside an app the outer one speaks, and it speaks for the many small signs that
-# ipywidgets would draw over each control.
+# ipywidgets would draw over each control. What a seed is, the app says while one is typed: the
+# front end leaves out what does not belong in a whole number, and the kernel never sees it.
 GONE = ("starting", "restarting", "autorestarting", "terminating", "dead", "disconnected")
 STYLE = f"""<style>
 .{APP} {{ max-width: 100%; }}
@@ -61,6 +63,11 @@ STYLE = f"""<style>
     border-left: 4px solid var(--jp-warn-color1, #f57c00);
     color: var(--jp-ui-font-color1, inherit);
     font-weight: bold;
+}}
+.{APP}:has(> * > * > .{APP}-seed:focus-within)::after {{
+    content: "A seed is a whole number from 0 to {SEEDS}.";
+    margin: var(--jp-widgets-margin);
+    color: var(--jp-ui-font-color1, inherit);
 }}
 .{APP} > * {{ opacity: var(--{APP}-ink, 1); interactivity: var(--{APP}-takes, auto); }}
 .{APP} .{APP} {{ animation: none; }}
@@ -117,6 +124,9 @@ class Explorer(ipywidgets.VBox):
     drawn. Events of several controls may come at once, on different threads of the kernel
     (JupyterLab handles comms in subshells): they take turns.
 
+    A known limit: a screen reader is told what a slider stands at, but not which one it is.
+    ipywidgets gives the knobs no name, and nothing that is written here runs in the page.
+
     Args:
         choices: the controls of the first row, beside the seed and the buttons.
         dimensions: the latent dimensions that get a slider.
@@ -140,8 +150,14 @@ class Explorer(ipywidgets.VBox):
         beside: ipywidgets.Widget | None = None,
     ) -> None:
         self.seed = ipywidgets.BoundedIntText(
-            0, 0, 10**9, description="seed", layout=ipywidgets.Layout(width="180px")
+            0,
+            0,
+            SEEDS,
+            description="seed",
+            style={"description_width": "40px"},
+            layout=ipywidgets.Layout(width="140px"),
         )
+        self.seed.add_class(f"{APP}-seed")
         self.resample = ipywidgets.Button(description="Resample", icon="refresh")
         self.centre = ipywidgets.Button(
             description="Centre", icon="crosshairs", tooltip="all shifts back to 0"
