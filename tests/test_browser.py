@@ -373,7 +373,7 @@ def test_save_says_where_the_picture_is(page: Page) -> None:
 
 
 def test_a_note_leads_to_the_notebook_that_explains_it(page: Page) -> None:
-    app = tab(page, "Digits")
+    app = tab(page, "Morph")
     with page.context.expect_page() as opened:
         app.get_by_role("link", name="Notebook 02").click()
     notebook = opened.value

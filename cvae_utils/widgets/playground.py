@@ -26,9 +26,9 @@ NOTES = {
     "Digits": (
         "The label decides which digit, the code decides how it is written: change the digit, and "
         "all twenty keep their hand. The sliders move the dimensions of the code that hold the "
-        "most. Each bears the name of the trait that it changes most when measured, though it may "
-        "change others as well.",
-        "02_label_cvae",
+        "most. Each bears the name of the trait that it changes most when measured: slant, width, "
+        "stroke or height, else shape. It may change others as well, and two may share a name.",
+        "03_conv_cvae",
     ),
     "Style": (
         "At the left three digits that people wrote, behind each all the labels with its code. "
