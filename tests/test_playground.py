@@ -442,7 +442,10 @@ def test_a_disk_that_refuses_a_picture_leaves_nothing_and_is_told(
 
 def controls_of(app: Explorer) -> list[ipywidgets.ValueWidget]:
     """Return everything in an app that has a value a person can change."""
-    return [c for row in app.children[:2] for c in row.children if hasattr(c, "value")]
+    parts: list[ipywidgets.Widget] = [*app.children[:2]]  # above the picture
+    for part in parts:
+        parts += getattr(part, "children", ())
+    return [part for part in parts if hasattr(part, "value")]
 
 
 def random_value(control: ipywidgets.ValueWidget, chance: random.Random) -> Any:
@@ -506,7 +509,7 @@ def test_a_failing_model_is_shown_as_text_whichever_control_asked(
         return change
 
     controls = [c for c in controls_of(app) if not isinstance(c, ipywidgets.ToggleButtons)]
-    events = [app.resample.click, *(another(control) for control in controls)]
+    events = [app.resample.click, app.centre.click, *(another(control) for control in controls)]
     if isinstance(app, DrawingExplorer):
         events += [app.again.click, lambda: app.begin(50, 50), app.end]
     for event in events:
