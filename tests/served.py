@@ -19,6 +19,12 @@ def free_port() -> int:
     return port
 
 
+def listens(port: int) -> bool:
+    """Say whether anybody takes connections on a port. JupyterLab may print its address earlier."""
+    with socket.socket() as knocking:
+        return knocking.connect_ex(("127.0.0.1", port)) == 0
+
+
 class _Silent(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.served import free_port
+from tests.served import free_port, listens
 from tests.test_security import answer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,7 +103,7 @@ def test_what_the_container_starts_is_jupyterlab_and_wants_its_token(tmp_path: P
     try:
         address, found = f"http://127.0.0.1:{port}", None
         until = time.monotonic() + 60
-        while server.poll() is None and not found and time.monotonic() < until:
+        while server.poll() is None and time.monotonic() < until and not (found and listens(port)):
             time.sleep(0.1)
             found = re.search(rf"{address}/lab/tree/(\S+)\?token=(\w+)", log.read_text())
         assert found, log.read_text()

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.served import free_port
+from tests.served import free_port, listens
 
 ROOT = Path(__file__).resolve().parent.parent
 Record = Callable[[str, object], None]
@@ -45,7 +45,9 @@ def make_lab(home: Path) -> Iterator[tuple[int, int, str]]:
         )  # fmt: skip
         try:
             found, until = None, time.monotonic() + 60
-            while make.poll() is None and not found and time.monotonic() < until:
+            while make.poll() is None and not (found and listens(port)):
+                if time.monotonic() > until:
+                    break
                 time.sleep(0.1)
                 found = re.search(rf"http://127\.0\.0\.1:{port}/\S*token=(\w+)", log.read_text())
             assert found, log.read_text()
