@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from cvae_utils import checkpoints, data
 from cvae_utils.checks import IMAGE_SHAPE
-from cvae_utils.evaluation import kl_per_dimension, most_used
+from cvae_utils.evaluation import most_used
 from cvae_utils.files import write_whole
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, Gaussian, InpaintingCVAE
 from cvae_utils.widgets.pictures import BRUSH_RADIUS, INK_RADIUS
@@ -142,9 +142,8 @@ def sliders(
         digits: handwritten ones, to find out how many nats each dimension holds.
         count: how many are wanted.
     """
-    nats = kl_per_dimension(model, digits)
     return [
-        {"dimension": dimension, "name": word, "nats": round(float(nats[dimension]), 2)}
+        {"dimension": dimension, "name": word}
         for dimension, word in most_used(model, digits, count).items()
     ]
 
