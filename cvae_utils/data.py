@@ -599,7 +599,7 @@ def binarize(images: Tensor, generator: torch.Generator | None = None) -> Tensor
         # Contiguous: noise is filled in in memory's order, which a transposed view has otherwise.
         r = torch.empty_like(images, memory_format=torch.contiguous_format)
         r.random_(0, 255, generator=generator)
-        return (r < images).float()
+        return r.lt_(images).float()  # bytes become numbers sooner than bools do
     check_unit_images("images", images)
     check_generator("generator", generator, images.device)
     return torch.bernoulli(images, generator=generator)
@@ -632,7 +632,8 @@ def batches(
     check_generator("generator", generator, device)
     order = torch.randperm(len(split), generator=generator, device=device)
     for chosen in order.split(batch_size):
-        yield split.images[chosen], split.labels[chosen]
+        # Whole rows are copied; indexing would go through them pixel by pixel.
+        yield split.images.index_select(0, chosen), split.labels.index_select(0, chosen)
 
 
 def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor:
@@ -649,15 +650,11 @@ def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor
     check_byte_images("images", images)
     check_generator("generator", generator, images.device)
     check_at_least("reach", reach, 0, IMAGE_SHAPE[0])
-    batch, height, width = images.shape
-    padded = torch.nn.functional.pad(to_unit(images), [reach] * 4)  # (B, 28 + 2 reach, ...)
-    shifts = torch.randint(
-        0, 2 * reach + 1, (2, batch, 1), generator=generator, device=images.device
-    )
-    rows = shifts[0] + torch.arange(height, device=images.device)  # (B, 28)
-    columns = shifts[1] + torch.arange(width, device=images.device)
-    batch_index = torch.arange(batch, device=images.device).view(-1, 1, 1)
-    return padded[batch_index, rows.unsqueeze(2), columns.unsqueeze(1)]
+    (batch, height, width), places = images.shape, 2 * reach + 1
+    padded = torch.nn.functional.pad(images, [reach] * 4)  # (B, 28 + 2 reach, ...)
+    windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # (B, places, places, 28, 28)
+    down, right = torch.randint(0, places, (2, batch), generator=generator, device=images.device)
+    return to_unit(windows[torch.arange(batch, device=images.device), down, right])
 
 
 def nudge(images: Tensor, generator: torch.Generator) -> Tensor:
