@@ -243,8 +243,8 @@ def mixed(batch: int, generator: torch.Generator) -> Tensor:
     parts = fixed[draw(0, len(fixed)).squeeze(1)]
     share = torch.rand(batch, 1, 1, generator=generator, device=device)
     scattered = torch.rand(batch, HEIGHT, WIDTH, generator=generator, device=device) < share
-    kind = draw(0, 3)[:, :, None]  # (batch, 1, 1)
-    return torch.where(kind == 0, rectangles, torch.where(kind == 1, parts, scattered))
+    kinds = torch.stack([rectangles, parts, scattered])  # (3, batch, 28, 28)
+    return kinds[draw(0, 3).squeeze(1), torch.arange(batch, device=device)]
 
 
 SOURCES: dict[str, MaskSource] = {  # what the command line calls them
