@@ -180,11 +180,15 @@ def check_codes(name: str, z: Tensor, latent_dim: int, batch: int | None = None)
 
 def _has_shape(tensor: Tensor, shape: tuple[int | str | EllipsisType, ...]) -> bool:
     """Say whether a tensor has the lengths that `check_floats` was told."""
-    last = [size for size in shape if not isinstance(size, EllipsisType)]
-    further = tensor.ndim - len(last)
-    return (further >= 0 if len(last) < len(shape) else further == 0) and all(
+    lengths: tuple[int, ...] = tensor.shape
+    if lengths == shape:
+        return True
+    if shape[:1] == (...,):
+        shape = shape[1:]
+        lengths = lengths[max(0, len(lengths) - len(shape)) :]
+    return len(lengths) == len(shape) and all(
         length >= size.isupper() if isinstance(size, str) else length == size
-        for length, size in zip(tensor.shape[further:], last, strict=True)
+        for length, size in zip(lengths, shape, strict=True)
     )
 
 

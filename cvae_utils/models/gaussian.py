@@ -65,7 +65,7 @@ class Gaussian(NamedTuple):
         """
         self.check()
         check_generator("generator", generator, self.mu.device)
-        return self.at(torch.empty_like(self.mu).normal_(generator=generator))
+        return self.mu + self.std * torch.empty_like(self.mu).normal_(generator=generator)
 
     def at(self, eps: Tensor) -> Tensor:
         """Return the codes that lie eps (..., B, latent_dim) standard deviations from the means.
