@@ -297,7 +297,7 @@ def fit(
     if team.size > 1:  # all go through the data in one order, each draws noise of its own
         noise = torch.Generator(device).manual_seed(seed + 1_000_003 * (team.rank + 1))
         step = DistributedDataParallel(step)
-    betas = (0.9 if momentum is None else momentum, 0.999)
+    betas = (0.9 if momentum is None else float(momentum), 0.999)  # torch takes no 0 for 0.0
     optimizer = torch.optim.Adam(model.parameters(), betas=betas, fused=True)
     steps_per_epoch = math.ceil(len(train) / batch_size)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(

@@ -234,7 +234,9 @@ def test_the_learning_rate_rises_to_its_maximum_and_falls_to_nearly_nothing() ->
     assert abs(rates[-1]) < 0.001
 
 
-@pytest.mark.parametrize(("momentum", "least", "most"), [(None, 0.85, 0.95), (0.5, 0.5, 0.5)])
+@pytest.mark.parametrize(
+    ("momentum", "least", "most"), [(None, 0.85, 0.95), (0.5, 0.5, 0.5), (0, 0.0, 0.0)]
+)
 def test_adams_momentum_moves_against_the_learning_rate_unless_it_is_held(
     momentum: float | None, least: float, most: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
