@@ -74,13 +74,15 @@ def test_another_digit_keeps_the_codes(echo: ConditionalVAE) -> None:
     assert (labels(three), labels(eight)) == ([3] * 20, [8] * 20)
 
 
-def test_a_model_in_training_is_drawn_at_rest_and_left_as_it_was() -> None:
+@pytest.mark.parametrize("part", ["", "generation_net.to_14"], ids=["all of it", "a part"])
+def test_a_model_in_training_is_drawn_at_rest_and_left_as_it_was(part: str) -> None:
     torch.manual_seed(0)
-    gan = CGAN(latent_dim=2, width=4, hidden=8)
+    gan = CGAN(latent_dim=2, width=4, hidden=8).eval()
+    trained = gan.get_submodule(part).train()
     state, before = ExplorerState(3, 5), {k: v.clone() for k, v in gan.state_dict().items()}
     pictures = {"explore": explore(gan, state), "duel": duel([gan], DuelState(3, 5)),
                 "morph": morph(gan, MorphState(3, 8, 5))}  # fmt: skip
-    assert gan.training
+    assert trained.training
     assert all(torch.equal(value, before[name]) for name, value in gan.state_dict().items())
     gan.eval()
     assert torch.equal(pictures["explore"], explore(gan, state))

@@ -221,7 +221,7 @@ def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) 
     check_model("model", model, ConditionalGenerator)
     check_is("state", state, ExplorerState)
     check_digit(state.digit, num_classes=model.num_classes)
-    model, weights = _at_rest(model), next(model.parameters())
+    model, weights = _resting(model), next(model.parameters())
     z = shifted_noise(model.latent_dim, count, state.seed, state.shifts).to(weights)
     return model.generate(z, torch.full((count,), state.digit, device=weights.device))
 
@@ -262,7 +262,7 @@ def restyle(
                          f"got {state.digit}")  # fmt: skip
     order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(state.seed))
     chosen = candidates[order[:hands].to(labels.device)]
-    model, weights = _at_rest(model), next(model.parameters())
+    model, weights = _resting(model), next(model.parameters())
     device = weights.device
     written, told = images[chosen].to(weights), labels[chosen].to(device)
     z = model.recognize(written, told).mu  # (hands, latent_dim)
@@ -295,7 +295,7 @@ def morph(
     check_digit(state.last, "last", model.num_classes)
     check_at_least("columns", columns, 2)
     check_at_least("rows", rows, 2)
-    model, anchor = _at_rest(model), next(model.parameters())
+    model, anchor = _resting(model), next(model.parameters())
     labels = torch.tensor([state.first, state.last], device=anchor.device)
     first, last = one_hot_labels(labels, model.num_classes, anchor.dtype)  # (C,) each
     share = torch.linspace(0, 1, columns, dtype=anchor.dtype, device=anchor.device)[:, None]
@@ -326,7 +326,7 @@ def duel(models: Sequence[ConditionalGenerator], state: DuelState, count: int = 
     check_positive("temperature", state.temperature)
     check_at_least("the number of models", len(models), 1)
     drawn = []
-    for model in map(_at_rest, models):
+    for model in map(_resting, models):
         weights = next(model.parameters())
         eps = shifted_noise(model.latent_dim, count, state.seed, {}).to(weights)
         labels = torch.full((count,), state.digit, device=weights.device)
@@ -349,7 +349,7 @@ def complete(
     check_is("image", image, Tensor)
     check_unit_images("image", image[None])
     masks.check_one_mask("mask", mask)
-    model, weights = _at_rest(model), next(model.parameters())
+    model, weights = _resting(model), next(model.parameters())
     device = weights.device
     eps = shifted_noise(model.latent_dim, count, seed, shifts).to(device)
     given = masks.hide(image[None].to(weights), mask)  # (1, 2, 28, 28)
@@ -441,13 +441,15 @@ def check_strokes(strokes: Sequence[Stroke]) -> None:
             check_is("strokes", point, tuple, wanted)
 
 
-def _at_rest(model: Drawer) -> Drawer:
-    """Return the model, or a copy of it while it trains.
+def _resting(model: Drawer) -> Drawer:
+    """Return the model, or a copy of it while a part of it trains.
 
     In training batch normalization goes by the batch at hand and moves its running means: the same
-    state would be drawn in another way each time, and looking would change the model.
+    state would be drawn in another way each time, and looking would change the model. A copy, since
+    the model itself may be training on another thread, which `models.base.at_rest` would disturb.
     """
-    return copy.deepcopy(model).eval() if model.training else model
+    trains = any(part.training for part in model.modules())
+    return copy.deepcopy(model).eval() if trains else model
 
 
 @functools.lru_cache(maxsize=512)
