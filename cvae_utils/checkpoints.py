@@ -336,7 +336,11 @@ def load_run(path: Path | str, about: dict[str, Any]) -> History:
         raise CheckpointError(f"there is no unfinished run {path}")
     tensors, text = _read(path, _RUN_KEY)
     header = json.loads(text)
-    found, epochs, settings = header["about"], header["epochs"], header["settings"]
+    try:
+        parts = ("about", "epochs", "settings", "numbers")
+        found, epochs, settings, numbers = (header[part] for part in parts)
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} does not hold a run as this version writes it") from error
     about = json.loads(json.dumps(about))  # as the file has it: a tuple comes back as a list
     for name in sorted(found.keys() | about.keys()):
         if found.get(name) != about.get(name):
@@ -344,7 +348,7 @@ def load_run(path: Path | str, about: dict[str, Any]) -> History:
                 f"{path} is the unfinished run of something else: {name} is {found.get(name)!r} "
                 f"there, {about.get(name)!r} was wanted"
             )
-    snapshot = Snapshot(len(epochs), tensors, header["numbers"])
+    snapshot = Snapshot(len(epochs), tensors, numbers)
     return History(epochs, settings["epochs"], True, settings, snapshot)
 
 

@@ -357,6 +357,14 @@ def test_a_row_without_its_snapshot_is_not_written(tmp_path: Path) -> None:
     assert history.epochs == rows
 
 
+@pytest.mark.parametrize("header", [{"about": {}, "epochs": []}, [1]])
+def test_a_run_that_another_version_has_written_is_refused(tmp_path: Path, header: Any) -> None:
+    path = tmp_path / "run"
+    checkpoints._write(path, {"model.a": torch.zeros(1)}, checkpoints._RUN_KEY, header)
+    with pytest.raises(CheckpointError, match="does not hold a run as this version writes it"):
+        checkpoints.load_run(path, {})
+
+
 # ---------------------------------------------------------------- nonsense
 
 MADE = Provenance("vae", {})
