@@ -121,6 +121,14 @@ def check_labels(
         raise ValueError(f"{name} must be {wanted}, got labels from {low} to {high}")
 
 
+def check_texts(name: str, texts: Sequence[str], wanted: str = "a sequence of texts") -> None:
+    """Raise a TypeError unless `texts` is a sequence of texts, and not a single one."""
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise TypeError(f"{name} must be {wanted}, got {_describe(texts)}")
+    for text in texts:
+        check_is(name, text, str, wanted)
+
+
 def check_classes(name: str, classes: Sequence[str], num_classes: int = NUM_CLASSES) -> None:
     """Raise unless `classes` is a sequence of names, one for each of `num_classes` labels.
 
@@ -129,9 +137,7 @@ def check_classes(name: str, classes: Sequence[str], num_classes: int = NUM_CLAS
         ValueError: more names or fewer, or the same one twice.
     """
     wanted = f"a sequence of {num_classes} different names"
-    check_is(name, None if isinstance(classes, str) else classes, Sequence, wanted)
-    for text in classes:
-        check_is(name, text, str, wanted)
+    check_texts(name, classes, wanted)
     if len(classes) != num_classes or len(set(classes)) != num_classes:
         raise ValueError(f"{name} must be {wanted}, got {list(classes)}")
 

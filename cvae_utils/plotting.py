@@ -28,6 +28,7 @@ from cvae_utils.checks import (
     check_floats,
     check_is,
     check_labels,
+    check_texts,
     check_unit_images,
 )
 from cvae_utils.data import DIGITS
@@ -99,7 +100,7 @@ def digit_grid(
     """
     check_unit_images("images", images)
     check_at_least("columns", columns, 1)
-    _check_texts("row_labels", row_labels)
+    check_texts("row_labels", row_labels)
     check_is("title", title, str)
     rows = -(-len(images) // columns)
     if len(row_labels) not in (0, rows):
@@ -123,7 +124,7 @@ def compare_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
         ValueError: no rows, rows of different length, or images of another shape or range.
     """
     check_is("rows", rows, Mapping, "row label -> images")
-    _check_texts("rows", tuple(rows))
+    check_texts("rows", tuple(rows))
     for label, images in rows.items():
         check_unit_images(f"rows[{label!r}]", images)
     counts = {label: len(images) for label, images in rows.items()}
@@ -173,14 +174,6 @@ def _check_panels(axes: Sequence[Axes], terms: Sequence[str]) -> None:
         check_is("axes", panel, Axes, wanted)
     if not axes or (terms and len(axes) != len(terms)):
         raise ValueError(f"axes must be {wanted}, got {len(axes)}")
-
-
-def _check_texts(name: str, texts: Sequence[str]) -> None:
-    """Raise unless `texts` is a sequence of them, and not a single one."""
-    wanted = "a sequence of texts"
-    check_is(name, None if isinstance(texts, str) else texts, Sequence, wanted)
-    for text in texts:
-        check_is(name, text, str, wanted)
 
 
 class LiveCurves(Callback):
@@ -241,11 +234,11 @@ def latent_scatter(
             two names.
     """
     check_codes("codes", codes, latent_dim=2)
-    _check_texts("classes", classes)
+    check_texts("classes", classes)
     check_classes("classes", classes, max(2, len(classes)))
     check_labels("labels", labels, batch=len(codes), num_classes=len(classes))
     check_is("title", title, str)
-    _check_texts("names", names)
+    check_texts("names", names)
     if len(names) != 2:
         raise ValueError(f"names must be of the two axes, got {len(names)}")
     codes, labels = codes.detach().cpu(), labels.cpu()

@@ -507,6 +507,7 @@ for _check, _kind in {
             if not isinstance(value, Tensor) or value.dtype not in (torch.float16, torch.float64)
         ],
     ),
+    checks.check_texts: Kind(constant((), ["a", "b"]), refused(None, 3, "ab", [3], ["a", None])),
     checks.check_classes: CLASSES,
     checks.check_seed: SEED,
     checks.check_whole: anywhere(),
