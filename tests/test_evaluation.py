@@ -237,7 +237,7 @@ def test_the_nll_does_not_depend_on_what_else_is_asked_or_on_the_chunk(
     alone = evaluation.negative_log_likelihood(model, digits, (20,), seed=4)[20]
     beside = evaluation.negative_log_likelihood(model, digits, (1, 4, 20), seed=4)[20]
     assert alone == beside
-    monkeypatch.setattr(evaluation.likelihood, "CHUNK", 7)  # one image at a time
+    monkeypatch.setattr(evaluation.chunks, "CHUNK", 7)  # one image at a time
     chunked = evaluation.negative_log_likelihood(model, digits, (20,), seed=4)[20]
     assert chunked.value == pytest.approx(alone.value, abs=0.2)
 
@@ -353,7 +353,7 @@ def test_the_reconstruction_error_is_that_of_a_plain_computation(
     mean = sum(apart) / len(apart)
     variance = sum((one - mean) ** 2 for one in apart) / (len(apart) - 1)
     for at_once in (100, 30):  # in one chunk, and in four, the last of which is smaller
-        monkeypatch.setattr(evaluation.likelihood, "CHUNK", at_once)
+        monkeypatch.setattr(evaluation.chunks, "CHUNK", at_once)
         measured = evaluation.reconstruction_error(model, digits)
         assert measured.value == pytest.approx(mean, rel=1e-5)
         assert measured.standard_error == pytest.approx(math.sqrt(variance / 100), rel=1e-4)

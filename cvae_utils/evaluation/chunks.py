@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -28,6 +30,15 @@ def beside(model: torch.nn.Module, tensor: Tensor) -> Tensor:
     """Return a tensor on a model's device, and in its precision where it is no whole number."""
     weight = next(model.parameters())
     return tensor.to(weight if tensor.is_floating_point() else weight.device)
+
+
+def chunks(
+    model: torch.nn.Module, *tensors: Tensor, codes: int = 1
+) -> Iterator[tuple[Tensor, ...]]:
+    """Go over tensors (N, ...), a few rows at a time beside the model, each with so many codes."""
+    rows = max(1, CHUNK // codes)
+    for parts in zip(*(tensor.split(rows) for tensor in tensors), strict=True):
+        yield tuple(beside(model, part) for part in parts)
 
 
 def check_measured(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cvae_utils.checks import LARGEST_SEED, check_at_least, check_is
 from cvae_utils.data import Split, fixed_binarization
-from cvae_utils.evaluation.chunks import CHUNK, beside, check_measured, device_of, noise_source
+from cvae_utils.evaluation.chunks import check_measured, chunks, device_of, noise_source
 from cvae_utils.evaluation.estimates import Share, wilson
 from cvae_utils.models import ConditionalVAE
 from cvae_utils.models.base import at_rest, check_model, check_same_classes
@@ -25,8 +25,8 @@ def posterior_codes(model: ConditionalVAE, split: Split, seed: int = 0) -> Tenso
         noise = noise_source(device_of(model), seed)
         x = fixed_binarization(split.images, seed)
         codes = [
-            model.recognize(beside(model, part), beside(model, labels)).sample(noise)
-            for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
+            model.recognize(part, labels).sample(noise)
+            for part, labels in chunks(model, x, split.labels)
         ]
     return torch.cat(codes).cpu()
 
@@ -42,10 +42,9 @@ def kl_per_dimension(model: ConditionalVAE, split: Split, seed: int = 0) -> Tens
     with at_rest(model):
         x = fixed_binarization(split.images, seed)
         total = torch.zeros(model.latent_dim, device=device_of(model))
-        for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True):
-            q = model.recognize(beside(model, part), beside(model, labels))
-            p = model.prior_net(model.condition(beside(model, labels)))
-            total += gaussian_kl(q, p).sum(0)
+        for part, labels in chunks(model, x, split.labels):
+            p = model.prior_net(model.condition(labels))
+            total += gaussian_kl(model.recognize(part, labels), p).sum(0)
     return (total / len(split)).cpu()
 
 

@@ -15,6 +15,7 @@ from cvae_utils.checks import (
     check_unit_images,
 )
 from cvae_utils.data import Split, to_unit
+from cvae_utils.evaluation.chunks import beside
 from cvae_utils.models import Classifier
 from cvae_utils.models.base import check_same_classes
 
@@ -65,7 +66,7 @@ def share_read(classifier: Classifier, images: Tensor, labels: Tensor) -> Share:
     check_is("classifier", classifier, Classifier)
     check_unit_images("images", images)
     check_labels("labels", labels, len(images), num_classes=classifier.num_classes)
-    read = classifier.read(images.to(next(classifier.parameters()))).cpu()
+    read = classifier.read(beside(classifier, images)).cpu()
     return wilson(int((read == labels.cpu()).sum()), len(labels))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cvae_utils.checks import check_all_at_least, check_is
 from cvae_utils.data import Split, to_unit
-from cvae_utils.evaluation.chunks import CHUNK, beside, check_measured, device_of, noise_source
+from cvae_utils.evaluation.chunks import check_measured, chunks, device_of, noise_source
 from cvae_utils.evaluation.estimates import Share, share_read
 from cvae_utils.masks import check_one_mask, hide
 from cvae_utils.models import Classifier, Gaussian, InpaintingCVAE
@@ -75,8 +75,7 @@ def hole_scores(
         x = to_unit(split.images)
         best: dict[int, list[Tensor]] = {count: [] for count in completions}
         spreads, sampled, at_mean = [], [], []
-        for part in x.split(max(1, CHUNK // most)):
-            part = beside(model, part)
+        for (part,) in chunks(model, x, codes=most):
             given = hide(part, mask)  # (B, 2, 28, 28)
             prior: Gaussian = model.prior_net(model.condition(given))
             at_mean.append(model.generate(prior.mu, given).cpu())

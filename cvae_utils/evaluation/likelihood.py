@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cvae_utils.checks import check_all_at_least
 from cvae_utils.data import Split, fixed_binarization, to_unit
-from cvae_utils.evaluation.chunks import CHUNK, beside, check_measured, device_of, noise_source
+from cvae_utils.evaluation.chunks import beside, check_measured, chunks, device_of, noise_source
 from cvae_utils.evaluation.estimates import Estimate, mean_and_error
 from cvae_utils.masks import check_one_mask, hide
 from cvae_utils.models import ConditionalVAE, InpaintingCVAE
@@ -52,8 +52,8 @@ def elbo(model: ConditionalVAE, split: Split, seed: int = 0) -> Elbo:
         noise = noise_source(device_of(model), seed)
         x = fixed_binarization(split.images, seed)
         costs = [
-            torch.stack(elbo_terms(model, beside(model, part), beside(model, labels), noise))
-            for part, labels in zip(x.split(CHUNK), split.labels.split(CHUNK), strict=True)
+            torch.stack(elbo_terms(model, part, labels, noise))
+            for part, labels in chunks(model, x, split.labels)
         ]
     reconstruction, kl = torch.cat(costs, dim=1).double().cpu()
     total, error = mean_and_error(reconstruction + kl)
@@ -140,16 +140,10 @@ def _estimate(
 ) -> dict[int, Estimate]:
     with at_rest(model):
         noise = noise_source(device_of(model), seed)
-        images_at_once = max(1, CHUNK // max(samples))
         bounds: dict[int, list[Tensor]] = {count: [] for count in samples}
-        for part, told in zip(x.split(images_at_once), given.split(images_at_once), strict=True):
+        for part, told in chunks(model, x, given, codes=max(samples)):
             log_weights = log_importance_weights(
-                model,
-                beside(model, part),
-                beside(model, told),
-                max(samples),
-                noise,
-                proposal=proposal,
+                model, part, told, max(samples), noise, proposal=proposal
             )
             for count, rows in bounds.items():
                 groups = log_weights.view(len(part), -1, count)  # (B, K) -> (B, K / count, count)
@@ -168,10 +162,8 @@ def reconstruction_error(model: ConditionalVAE, split: Split) -> Estimate:
     check_measured(model, ConditionalVAE, split)
     with at_rest(model):
         errors = []
-        for images, labels in zip(
-            split.images.split(CHUNK), split.labels.split(CHUNK), strict=True
-        ):
-            x = beside(model, to_unit(beside(model, images)))
-            rebuilt = model.reconstruct(x, beside(model, labels))
+        for images, labels in chunks(model, split.images, split.labels):
+            x = beside(model, to_unit(images))
+            rebuilt = model.reconstruct(x, labels)
             errors.append((rebuilt - x).square().flatten(1).sum(1))
     return mean_and_error(torch.cat(errors))

@@ -22,7 +22,7 @@ from cvae_utils.checks import (
     check_unit_images,
 )
 from cvae_utils.data import Split, to_unit
-from cvae_utils.evaluation.chunks import CHUNK, device_of, noise_source
+from cvae_utils.evaluation.chunks import CHUNK, beside, device_of, noise_source
 from cvae_utils.evaluation.estimates import Estimate, Share, mean_and_error, share_read, wilson
 from cvae_utils.models import Classifier, ConditionalGenerator
 from cvae_utils.models.base import at_rest, check_model, check_same_classes
@@ -73,7 +73,7 @@ def features(judge: Classifier, images: Tensor) -> Tensor:
     """
     check_is("judge", judge, Classifier)
     check_unit_images("images", images)
-    return judge.describe(images.to(next(judge.parameters()))).cpu()
+    return judge.describe(beside(judge, images)).cpu()
 
 
 def frechet_distance(real: Tensor, drawn: Tensor) -> float:
