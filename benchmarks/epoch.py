@@ -12,7 +12,6 @@ instructions for that.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 from torchvision.transforms import v2
 
+from benchmarks import command_line
 from benchmarks.machine import CPU, machine
 from cvae_utils import data, models, objectives, training
 
@@ -102,10 +102,7 @@ def seconds(work: Callable[[], None]) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser = command_line(__doc__, rounds=3)
     parser.add_argument("--batch-size", type=int, default=128, help="examples in a step")
     options = parser.parse_args()
     train, size = data.load().train, options.batch_size

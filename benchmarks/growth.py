@@ -21,6 +21,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import torch
 
+from benchmarks import command_line
 from benchmarks.machine import machine
 from cvae_utils import data, models, objectives, training
 
@@ -93,10 +94,7 @@ def chart(measured: dict[str, dict[int, Point]], path: Path) -> None:
 
 def main() -> None:
     """Measure, print and draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser = command_line(__doc__, rounds=3)
     parser.add_argument(
         "--chart", type=Path, default=Path("build/growth.png"), help="where the chart goes"
     )

@@ -7,11 +7,12 @@ The statements take turns; medians are compared.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import subprocess
 import sys
 import time
+
+from benchmarks import command_line
 
 STATEMENTS = {
     "torch and torchvision": "import torch, torchvision",
@@ -32,11 +33,7 @@ def seconds(statement: str) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="how often each is measured")
-    rounds = parser.parse_args().rounds
+    rounds = command_line(__doc__, rounds=5).parse_args().rounds
     for statement in STATEMENTS.values():  # the first import reads the disk
         seconds(statement)
     times = [{name: seconds(text) for name, text in STATEMENTS.items()} for _ in range(rounds)]

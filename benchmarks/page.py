@@ -10,7 +10,6 @@ written into a folder of its own first.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
 import time
@@ -19,6 +18,7 @@ from tempfile import TemporaryDirectory
 
 from playwright.sync_api import Page, sync_playwright
 
+from benchmarks import command_line
 from benchmarks.widgets import percentile
 from cvae_utils import data, export
 from tests.browser import CHROMIUM
@@ -86,9 +86,7 @@ def measure(page: Page, events: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     parser.add_argument(
         "--page", type=Path, help="folder of a page that is there; a new one is made if none"
     )

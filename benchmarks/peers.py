@@ -12,7 +12,6 @@ learning less. They come with the `bench` extra, which `make bench` installs.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import statistics
 import warnings
@@ -28,6 +27,7 @@ from pyro.infer import SVI, Trace_ELBO
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from benchmarks import command_line
 from benchmarks.epoch import floor_epoch, our_epoch, seconds
 from benchmarks.machine import CPU, machine
 from cvae_utils import data, evaluation, models, objectives, training
@@ -139,10 +139,7 @@ def chart(rows: list[tuple[str, float, float]], digits: int, path: Path) -> None
 
 def main() -> None:
     """Measure, print and draw."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser = command_line(__doc__, rounds=3)
     parser.add_argument("--batch-size", type=int, default=128, help="examples in a step")
     parser.add_argument(
         "--chart", type=Path, default=Path("build/peers.png"), help="where the chart goes"

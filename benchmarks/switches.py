@@ -11,12 +11,12 @@ should agree within 0.3 nats.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 from typing import Any
 
 import torch
 
+from benchmarks import command_line
 from benchmarks.machine import machine
 from cvae_utils import data, evaluation, models, objectives, training
 
@@ -32,13 +32,10 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {  # its objective, and what els
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__, rounds=3)
     parser.add_argument(
         "--models", nargs="+", choices=MODELS, default=["label_cvae"], help="which are trained"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
     options = parser.parse_args()
     device, mnist = training.pick_device(options.device), data.load()

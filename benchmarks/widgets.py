@@ -10,7 +10,6 @@ first picture, and, by the page's own clock, from a key press to the new picture
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 import ipywidgets
 from playwright.sync_api import sync_playwright
 
+from benchmarks import command_line
 from benchmarks.machine import machine
 from cvae_utils import checkpoints, data, widgets
 from tests.browser import CHROMIUM, jupyter_lab, open_notebook, run_all_cells
@@ -116,10 +116,7 @@ def in_the_browser(chromium: str, presses: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=200, help="how often each is measured")
+    parser = command_line(__doc__, rounds=200)
     parser.add_argument(
         "--updates", type=int, default=2000, help="pictures sent one after the other"
     )
