@@ -288,7 +288,7 @@ def _load_as(
     wanted: str,
     path: Path | str,
     device: torch.device | str,
-    trained_on: str | None = None,
+    trained_on: str | None,
 ) -> Kind:
     model, provenance = load(path, device, trained_on)
     if not isinstance(model, kind):
