@@ -325,7 +325,7 @@ def fit(
         optimizer.zero_grad()
         # Named: an objective may need the slope at its images, which is not wanted here again.
         terms["loss"].mean().backward(inputs=learned)
-        return {name: values.detach().sum() for name, values in terms.items()}
+        return {name: _sum(values.detach()) for name, values in terms.items()}
 
     with (
         held_back() as let_interrupts_through,
@@ -381,6 +381,11 @@ def _drawn_by_layers(device: torch.device) -> torch.Generator:
     if device.type != "cuda":
         return torch.default_generator
     return torch.cuda.default_generators[device.index]
+
+
+def _sum(values: Tensor) -> Tensor:
+    """Return a sum in 32 bits or more: in 16 an epoch's sums would overflow, or stand still."""
+    return values.sum(dtype=torch.promote_types(values.dtype, torch.float32))
 
 
 def _begin(history: History, settings: dict[str, Any], parts: Parts) -> History:

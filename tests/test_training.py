@@ -163,6 +163,13 @@ def test_a_model_of_64_bits_is_given_images_of_64(digits: data.Split) -> None:
     assert math.isfinite(history.curve("loss")[0])
 
 
+def test_the_means_of_a_model_of_16_bits_add_up(digits: data.Split) -> None:
+    model = tiny_model().bfloat16()
+    history = fit(model, objectives.negative_elbo, digits, epochs=1, batch_size=1)
+    (row,) = history.epochs
+    assert row["reconstruction"] + row["kl"] == pytest.approx(row["loss"], rel=1e-3)
+
+
 def test_sixteen_bits_learn_the_same_and_leave_32_behind(digits: data.Split) -> None:
     """The products lose digits, not the weights, the losses or the sign of the KL."""
     runs: dict[str, tuple[LabelCVAE, History]] = {}
