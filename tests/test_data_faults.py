@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import dataclasses
 import gzip
+import importlib.util
 import json
 import os
 import random
@@ -81,6 +82,28 @@ def brought(small: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]
     with mirrors.mirror(raw) as there:
         mirrors.use(monkeypatch, there.address)
         yield asked_for
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a mirror that stalls a third or half as long as a reader would."""
+    monkeypatch.setattr(data, "PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(data, "STALL_SECONDS", 3.0)
+
+
+@pytest.fixture
+def thin_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a process import no more of torchvision than what downloads: the rest takes seconds."""
+    spec = importlib.util.find_spec("torchvision")
+    assert spec
+    assert spec.submodule_search_locations
+    real = Path(spec.submodule_search_locations[0])
+    for package in ("torchvision", "torchvision/datasets"):
+        folder = tmp_path / "thin" / package
+        folder.mkdir(parents=True)
+        code = f"__path__.append({str(real.parent / package)!r})\n"
+        (folder / "__init__.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "thin"))
 
 
 def know_the_contents(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +319,7 @@ def test_the_mend_that_the_error_names_is_true(
 # ---------------------------------------------------------------- mirrors
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.reliability(
     "data",
     "every mirror but the last one is bad: refuses; sends a web page, a truncated archive or half "
@@ -309,12 +333,12 @@ def test_a_bad_mirror_leads_to_the_next(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Record,
 ) -> None:
-    """Those who send nothing cost 3 s each, the one that trickles 6, torchvision's imports more."""
+    """Those who send nothing cost 1 s each, the one that trickles 3, torchvision's imports more."""
     raw = small / "MNIST" / "raw"
     faults = [fault for fault in FAULTS if fault not in ("silent", "babbling")]  # never asked
     with contextlib.ExitStack() as stack:
         bad = {fault: stack.enter_context(mirrors.mirror(raw, fault)) for fault in faults}
-        good = stack.enter_context(mirrors.mirror(raw, hesitates=1))
+        good = stack.enter_context(mirrors.mirror(raw, hesitates=0.5))
         mirrors.use(monkeypatch, *(each.address for each in bad.values()), good.address)
         mnist = data.load(root=tmp_path / "root")
         waited = time.monotonic() - min(each.asked[0] for each in bad.values())
@@ -333,6 +357,7 @@ def test_a_bad_mirror_leads_to_the_next(
     record_property("cases", len(faults))
 
 
+@pytest.mark.usefixtures("impatient", "thin_torchvision")
 @pytest.mark.reliability(
     "data",
     "no mirror helps: one refuses, one sends a web page, two would stall for ever, and while the "
@@ -347,7 +372,7 @@ def test_when_no_mirror_helps_each_is_named_with_its_reason(
     capsys: pytest.CaptureFixture[str],
     record_property: Record,
 ) -> None:
-    """Three seconds for each that stalls, counted from the first question: no import is in it."""
+    """One second for each that stalls, counted from the first question: no import is in it."""
     raw = small / "MNIST" / "raw"
     reasons = {
         "403": "HTTP Error 403",
@@ -383,18 +408,19 @@ def test_when_no_mirror_helps_each_is_named_with_its_reason(
 def test_a_slow_download_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kilobytes: int, stalls: bool
 ) -> None:
-    """Both take five seconds, longer than the patience that is set here."""
-    monkeypatch.setattr(data, "STALL_SECONDS", 3.0)
+    """Both take three seconds, longer than the patience that is set here."""
+    monkeypatch.setattr(data, "STALL_SECONDS", 2.0)
     code = (
         f"import time\nwith open({str(tmp_path / 'file')!r}, 'ab', buffering=0) as file:\n"
         f"    for _ in range(25):\n        file.write(bytes({1024 * kilobytes}))\n"
-        "        time.sleep(0.2)"
+        "        time.sleep(0.12)"
     )
     with subprocess.Popen([sys.executable, "-S", "-c", code], text=True) as process:
         assert data._stalls(process, ["ready"], tmp_path) == (1 if stalls else None)
         process.kill()
 
 
+@pytest.mark.usefixtures("thin_torchvision")
 @pytest.mark.reliability(
     "data",
     "the machine is so busy that a mirror which stalls fails by itself before it is given up",
@@ -409,7 +435,8 @@ def test_a_late_verdict_falls_on_nobody_else(
     capsys: pytest.CaptureFixture[str],
     helps: bool,
 ) -> None:
-    monkeypatch.setattr(data, "STALL_SECONDS", 1.0)  # sooner than torchvision loses patience
+    monkeypatch.setattr(data, "PROBE_SECONDS", 1.0)
+    monkeypatch.setattr(data, "STALL_SECONDS", 0.5)  # sooner than torchvision loses patience
     verdict = data._stalls
 
     def late(process: subprocess.Popen[str], said: Sequence[str], staged: Path) -> int | None:
@@ -421,7 +448,7 @@ def test_a_late_verdict_falls_on_nobody_else(
 
     monkeypatch.setattr(data, "_stalls", late)
     raw = small / "MNIST" / "raw"
-    with mirrors.mirror(raw, "mute") as mute, mirrors.mirror(raw, hesitates=1) as good:
+    with mirrors.mirror(raw, "mute") as mute, mirrors.mirror(raw, hesitates=0.5) as good:
         mirrors.use(monkeypatch, mute.address, *([good.address] if helps else []))
         mnist = data.load(root=tmp_path / "root")
     if helps:
@@ -757,7 +784,7 @@ def test_eight_threads_at_once(
     "the reader interrupts the download in the middle of a file (Ctrl-C, the stop button)",
     "it ends at once, and takes its process and its files along",
 )
-@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.usefixtures("ctrl_c", "thin_torchvision")
 def test_an_interrupted_download_leaves_nothing_behind(
     small: Path, tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
