@@ -125,13 +125,14 @@ class Mirror:
         address: where it is.
         fetched: the files that were asked for, in order.
         asked: when each was.
-        given_up: whether somebody hung up while a file trickled.
+        endured: whether somebody listened until a trickle ended. (That somebody hangs up says
+            little: torchvision asks twice, and hangs up on the first answer.)
     """
 
     address: str = ""
     fetched: list[str] = dataclasses.field(default_factory=list)
     asked: list[float] = dataclasses.field(default_factory=list)
-    given_up: bool = False
+    endured: bool = False
 
 
 @contextlib.contextmanager
@@ -190,10 +191,10 @@ def mirror(folder: Path, fault: str = "", hesitates: float = 0.0) -> Iterator[Mi
                     try:
                         self.wfile.write(bytes([byte]))
                     except OSError:
-                        seen.given_up = True
                         return
                     if ended.wait(0.5):
                         return
+                seen.endured = True
             else:
                 self.head(200, len(content))
                 self.wfile.write(content)

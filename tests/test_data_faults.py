@@ -351,7 +351,7 @@ def test_a_bad_mirror_leads_to_the_next(
     for fault in faults:
         assert set(bad[fault].fetched) == set(FILES[: 2 if fault == "only one" else 1]), fault
     assert set(good.fetched) == set(FILES[1:])
-    assert bad["trickle"].given_up
+    assert not bad["trickle"].endured
     assert waited < data.IMPORT_SECONDS
     assert not list(staging.iterdir())
     record_property("cases", len(faults))
