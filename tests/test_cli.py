@@ -52,7 +52,7 @@ Few = Callable[..., data.Dataset]
 def dataset() -> Iterator[data.Dataset]:
     """Real digits, enough to learn a little from: the command line loads no more in this file."""
     whole = data.load()
-    less = dataclasses.replace(whole, train=whole.train.take(10_000), test=whole.test.take(2000))
+    less = dataclasses.replace(whole, train=whole.train.take(4000), test=whole.test.take(1000))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "load", lambda name="mnist": less)
         yield less
@@ -217,8 +217,8 @@ def test_train_and_evaluate_an_inpainting_model(tmp_path: Path, capsys: Captured
 def test_train_and_evaluate_a_cgan(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, few: Few
 ) -> None:
-    few(train=4000, test=1000)
-    monkeypatch.setattr("cvae_utils.evaluation.report.PER_LABEL", 100)
+    few(train=2000, test=500)
+    monkeypatch.setattr("cvae_utils.evaluation.report.PER_LABEL", 50)
     path = tmp_path / "cgan.safetensors"
     words = ["train", "cgan", "--out", str(path), "--epochs", "1", "--batch-size", "500"]
     words += ["--width", "4", "--hidden", "8", "--latent-dim", "2", "--device", "cpu"]
@@ -241,8 +241,8 @@ def test_evaluate_all_writes_the_comparison_as_csv_and_markdown(
     tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, few: Few
 ) -> None:
     monkeypatch.setattr(evaluation.report, "COMPARED", {"vae": "VAE", "cgan": "conditional GAN"})
-    dataset = few(train=10_000, test=2000)
-    monkeypatch.setattr(evaluation.report, "PER_LABEL", 200)
+    dataset = few(train=2000, test=500)
+    monkeypatch.setattr(evaluation.report, "PER_LABEL", 50)
     words = ["evaluate", "--all", "--importance-samples", "2", "--device", "cpu"]
     assert main([*words, "--out", str(tmp_path / "new")]) == 0
     captured = capsys.readouterr()
@@ -722,8 +722,8 @@ def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
     for option in ("--digits", "--completions"):
         assert main(["inpaint", str(inpainting_checkpoint), option, "0", *out]) == 1
         assert f"{option} must be" in capsys.readouterr().err
-    assert main(["inpaint", str(inpainting_checkpoint), "--digits", "2001", *out]) == 1
-    assert "--digits must be a whole number from 1 to 2000, got 2001" in capsys.readouterr().err
+    assert main(["inpaint", str(inpainting_checkpoint), "--digits", "1001", *out]) == 1
+    assert "--digits must be a whole number from 1 to 1000, got 1001" in capsys.readouterr().err
     assert main(["inpaint", "inpainting_centre", "--data", "kmnist", *out]) == 1
     assert "prepare kmnist" in capsys.readouterr().err  # MNIST's do not fill other data's holes
     assert not (tmp_path / "filled.png").exists()
