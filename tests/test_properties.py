@@ -1771,6 +1771,7 @@ EXCEPTIONS = {
     "models.gaussian.Gaussian.float32": "no arguments",
     "objectives.ElboTerms*": RECORD,
     "evaluation.chunks.beside": "of a model that has been checked",
+    "evaluation.chunks.chunks": "of a model that has been checked",
     "evaluation.chunks.device_of": "of a model that has been checked",
     "evaluation.report.compare": "loads the shipped weights: test_cli.py",
     "evaluation.report.recorded_holes": "no arguments",
