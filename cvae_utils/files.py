@@ -24,7 +24,7 @@ def write_whole(path: Path, content: bytes) -> None:
         OSError: no space, no permission, ...; what was at `path` is untouched, nothing is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{path.name}."
+    prefix = f".{path.name[:50]}."  # a name has 255 bytes at most, and this one gets longer
     for leftover in path.parent.glob(f"{glob.escape(prefix)}*.part"):
         with contextlib.suppress(OSError):  # another process may have been quicker
             if time.time() - leftover.stat().st_mtime > ABANDONED_SECONDS:

@@ -251,7 +251,8 @@ def fit(
 
     Raises:
         TypeError: an argument of another kind; the message names it.
-        ValueError: an argument out of range, or other than the history's; the message names it.
+        ValueError: an argument out of range, or other than the history's; the message names it. Or
+            the call is within `torch.no_grad()`.
         TrainingError: the loss or a weight became infinite or NaN, and the model is back where it
             was after the last good epoch; or a step does not fit into the memory.
     """
@@ -273,6 +274,8 @@ def fit(
     if momentum is not None and not 0 <= momentum < 1:
         raise ValueError(f"momentum must be at least 0 and below 1, got {momentum}")
     check_is("cuda_graph", cuda_graph, bool)
+    if not torch.is_grad_enabled():
+        raise ValueError("fit must be called where gradients are computed, not in torch.no_grad()")
     learned = [weights for weights in model.parameters() if weights.requires_grad]
     if not learned:
         raise ValueError(f"model must have weights to train, got a {type(model).__name__} without")

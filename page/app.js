@@ -292,7 +292,7 @@ function draws(paper, side, { strokeFrom, undo, redraw }) {
   }
   showPen();
   paper.addEventListener("keydown", (event) => {
-    if ((event.ctrlKey || event.metaKey) && event.key === "z") undo();
+    if ((event.ctrlKey || event.metaKey) && event.key === "z" && !stroke) undo();
     const step = steps[event.key];
     if (!step && event.key !== " ") return;
     if (event.altKey || event.ctrlKey || event.metaKey) return; // the browser's own: alt and left is "back"

@@ -106,6 +106,15 @@ def test_what_a_killed_write_left_goes_with_the_next_whatever_the_name(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("n" * 255)
+    files.write_whole(path, b"whole")
+    assert path.read_bytes() == b"whole"
+    with pytest.raises(OSError, match=r"too long: .*nn'$"):
+        files.write_whole(tmp_path / ("n" * 256), b"whole")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 # ---------------------------------------------------------------- cut and altered
 
 

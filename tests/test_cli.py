@@ -256,6 +256,7 @@ def test_evaluate_all_writes_the_comparison_as_csv_and_markdown(
     assert float(rows["cgan"]["faithfulness"]) > 0.9
     assert float(rows["real test digits"]["coverage"]) == 1  # the reference itself
     assert float(rows["real training digits"]["nearest"]) == pytest.approx(0, abs=0.01)
+    assert float(rows["real training digits"]["faithfulness"]) > 0.9
     table = (tmp_path / "new" / "comparison.md").read_text()
     assert table in captured.out
     assert [line.split("|")[1].strip() for line in table.splitlines()] == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -320,6 +320,14 @@ def test_images_are_binarized_anew_in_every_epoch_unless_told_otherwise() -> Non
     fit(OneWeight(), note, split, epochs=2)
     assert all(set(x.unique().tolist()) == {0.0, 1.0} for x in seen)
     assert not torch.equal(*seen)
+
+
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_there_is_no_training(without: Callable[[], Any]) -> None:
+    history = training.History()
+    with without(), pytest.raises(ValueError, match="fit must be called where gradients are"):
+        fit(OneWeight(), slope, ten_images(), epochs=1, history=history)
+    assert history.snapshot is None
 
 
 def test_a_step_computes_no_gradient_of_the_images() -> None:
