@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
+from torch.multiprocessing.spawn import spawn
 
 from cvae_utils import checkpoints, data, masks, objectives
 from cvae_utils.distributed import Crew, crew, joined
@@ -75,20 +75,10 @@ def member(rank: int, folder: Path, digits: data.Split) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(digits: data.Split) -> Run:
-    """Train in one process."""
-    return plain(digits.take(48))
-
-
-@pytest.fixture(scope="module")
-def ends(tmp_path_factory: pytest.TempPathFactory, digits: data.Split, alone: Run) -> Ends:
-    """Train in two copies of this process: new ones would spend seconds on importing torch.
-
-    After `alone`: torch imports more at a first step, and the copies then have that too.
-    """
+def ends(tmp_path_factory: pytest.TempPathFactory, digits: data.Split) -> Ends:
+    """Train in two processes, one run after the other: to start them takes the longest."""
     folder = tmp_path_factory.mktemp("together")
-    words = (folder, digits)
-    context = start_processes(member, words, nprocs=SIZE, join=False, start_method="fork")
+    context = spawn(member, (folder, digits), nprocs=SIZE, join=False)
     while not context.join():  # each call waits for one of them, and raises what it raised
         pass
     members = [torch.load(folder / str(rank), weights_only=True) for rank in range(SIZE)]
@@ -115,10 +105,10 @@ def test_shares_are_disjoint_and_complete() -> None:
     assert sorted(torch.cat(shares).tolist()) == rows.tolist()
 
 
-def test_two_processes_end_where_one_does(ends: Ends, alone: Run) -> None:
+def test_two_processes_end_where_one_does(ends: Ends, digits: data.Split) -> None:
     first, second = ends["plain"]
-    model, history = alone
-    assert_same(first["model"], model.state_dict())
+    alone, history = plain(digits.take(48))
+    assert_same(first["model"], alone.state_dict())
     assert_same(first["model"], second["model"])
     for row, wanted in zip(first["epochs"], history.epochs, strict=True):
         assert row["loss"] == pytest.approx(wanted["loss"], rel=1e-5)  # the mean over both shares
@@ -160,7 +150,7 @@ def test_a_game_is_played_by_two_processes_too(ends: Ends) -> None:
 
 def test_torchrun_trains_and_only_the_first_process_writes(tmp_path: Path) -> None:
     path = tmp_path / "two.safetensors"
-    words = ["train", "vae", "--out", str(path), "--epochs", "1", "--batch-size", "1000"]
+    words = ["train", "vae", "--out", str(path), "--epochs", "1", "--batch-size", "100"]
     words += ["--width", "8", "--latent-dim", "2", "--importance-samples", "0", "--device", "cpu"]
     done = subprocess.run(
         [
