@@ -243,6 +243,29 @@ def test_the_nll_does_not_depend_on_what_else_is_asked_or_on_the_chunk(
 
 
 @pytest.mark.parametrize(
+    "measure",
+    [
+        lambda model, split: evaluation.elbo(model, split),
+        lambda model, split: evaluation.negative_log_likelihood(model, split, (1, 10)),
+        lambda model, split: evaluation.reconstruction_error(model, split),
+    ],
+    ids=["elbo", "nll", "reconstruction"],
+)
+def test_as_many_codes_are_decoded_at_once_as_a_chunk_holds(
+    model: LabelCVAE,
+    digits: data.Split,
+    monkeypatch: pytest.MonkeyPatch,
+    measure: Callable[[ConditionalVAE, data.Split], object],
+) -> None:
+    """That bounds the memory, however many images and codes are asked for."""
+    monkeypatch.setattr(chunks, "CHUNK", 30)
+    decoded: list[int] = []
+    model.generation_net.register_forward_pre_hook(lambda _, given: decoded.append(len(given[0])))
+    measure(model, digits)
+    assert max(decoded) == 30
+
+
+@pytest.mark.parametrize(
     ("samples", "message"),
     [
         ((), "samples must be one or more .* got none"),
