@@ -71,21 +71,33 @@ def tile(images: Tensor, columns: int, gap: int = 2) -> Tensor:
     return picture[: picture.shape[0] - gap, : picture.shape[1] - gap]
 
 
-def _show_tiles(axes: Axes, images: Tensor, columns: int, row_labels: Sequence[str]) -> None:
+def _show_tiles(
+    axes: Axes,
+    images: Tensor,
+    columns: int,
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+) -> None:
     gap = 2
     picture = tile(images, columns, gap)
     axes.imshow(picture.numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_xticks([])
     pitch = 28 + gap
+    centres = [14 + pitch * column for column in range(len(column_labels))]
+    axes.set_xticks(centres, column_labels, fontsize="small")
+    axes.xaxis.tick_top()
     axes.set_yticks([14 + pitch * row for row in range(len(row_labels))], row_labels)
-    for text in axes.get_yticklabels():
+    for text in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         text.set_parse_math(False)  # a name is shown as it is, whatever signs are in it
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
 def digit_grid(
-    images: Tensor, columns: int, row_labels: Sequence[str] = (), title: str = ""
+    images: Tensor,
+    columns: int,
+    row_labels: Sequence[str] = (),
+    title: str = "",
+    column_labels: Sequence[str] = (),
 ) -> Figure:
     """Draw images in reading order, `columns` to a row.
 
@@ -94,34 +106,43 @@ def digit_grid(
         columns: images in a row.
         row_labels: one text per row, or none at all.
         title: stands above the grid.
+        column_labels: one text per column, above it, or none at all; a text may be empty.
 
     Raises:
-        ValueError: images of another shape or range, or not one label per row.
+        ValueError: images of another shape or range, not one label per row, or not one per column.
     """
     check_unit_images("images", images)
     check_at_least("columns", columns, 1)
     check_texts("row_labels", row_labels)
+    check_texts("column_labels", column_labels)
     check_is("title", title, str)
     rows = -(-len(images) // columns)
     if len(row_labels) not in (0, rows):
         raise ValueError(f"row_labels must have one text for each of {rows} rows, "
                          f"got {len(row_labels)}")  # fmt: skip
+    if len(column_labels) not in (0, columns):
+        raise ValueError(f"column_labels must have one text for each of {columns} columns, "
+                         f"got {len(column_labels)}")  # fmt: skip
     size = (columns * INCHES_PER_DIGIT + 1, rows * INCHES_PER_DIGIT + 0.4)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
-    _show_tiles(axes, images, columns, row_labels)
+    _show_tiles(axes, images, columns, row_labels, column_labels)
     axes.set_title(title)
     return figure
 
 
-def compare_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
+def compare_rows(
+    rows: Mapping[str, Tensor], title: str = "", column_labels: Sequence[str] = ()
+) -> Figure:
     """Draw one labelled row of images per entry, so that each column compares one example.
 
     Args:
         rows: row label -> (N, 28, 28) in [0, 1], the same N for each.
         title: stands above the rows.
+        column_labels: one text for each of the N, above its column, or none at all.
 
     Raises:
-        ValueError: no rows, rows of different length, or images of another shape or range.
+        ValueError: no rows, rows of different length, images of another shape or range, or not
+            one label per column.
     """
     check_is("rows", rows, Mapping, "row label -> images")
     check_texts("rows", tuple(rows))
@@ -131,7 +152,7 @@ def compare_rows(rows: Mapping[str, Tensor], title: str = "") -> Figure:
     if len(set(counts.values())) != 1:
         raise ValueError(f"rows must be one or more tensors of one length, got {counts}")
     images = torch.cat([images.detach().cpu() for images in rows.values()])
-    return digit_grid(images, next(iter(counts.values())), list(rows), title)
+    return digit_grid(images, next(iter(counts.values())), list(rows), title, column_labels)
 
 
 def learning_curves(history: History, axes: Sequence[Axes] | np.ndarray | None = None) -> Figure:

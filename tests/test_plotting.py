@@ -145,6 +145,35 @@ def test_compared_rows_keep_their_order_and_align_in_columns() -> None:
             assert shown == pytest.approx(1 - image[5, 5].item())
 
 
+def test_column_labels_stand_above_their_columns() -> None:
+    images = greys(0.1, 0.5, 0.9, 0.1, 0.5, 0.9)
+    halves = {"upper": images[:3], "lower": images[3:]}
+    names = ["pale", "", "$1 black"]  # a column may go without, and a dollar is no formula
+    for figure in (
+        plotting.digit_grid(images, 3, column_labels=names),
+        plotting.compare_rows(halves, column_labels=names),
+    ):
+        axes = only_axes(figure)
+        figure.canvas.draw()
+        assert [text.get_text() for text in axes.get_xticklabels()] == names
+        found = [1 - drawn(figure)[14, round(place)] for place in axes.get_xticks()]
+        assert found == pytest.approx([0.1, 0.5, 0.9])
+        lowest = min(text.get_window_extent().y0 for text in axes.get_xticklabels())
+        assert lowest >= axes.get_window_extent().y1
+
+
+def test_a_grid_without_column_labels_has_no_text_above_it() -> None:
+    assert only_axes(plotting.digit_grid(greys(0, 1), 1)).get_xticklabels() == []
+
+
+@pytest.mark.parametrize("labels", [["one"], ["one", "two", "three"]])
+def test_column_labels_of_another_number_are_refused(labels: list[str]) -> None:
+    with pytest.raises(ValueError, match=rf"column_labels .* 2 columns, got {len(labels)}"):
+        plotting.digit_grid(greys(0, 0.5, 1), 2, column_labels=labels)
+    with pytest.raises(ValueError, match=rf"column_labels .* 2 columns, got {len(labels)}"):
+        plotting.compare_rows({"row": greys(0, 1)}, column_labels=labels)
+
+
 def test_uneven_rows_and_no_rows_are_refused() -> None:
     with pytest.raises(ValueError, match=r"rows must .* one length, got .*'a': 2, 'b': 1"):
         plotting.compare_rows({"a": greys(0, 1), "b": greys(1)})

@@ -1391,11 +1391,22 @@ entry(
 )
 entry(
     plotting.digit_grid,
-    {"images": UNIT, "columns": whole(1, 5), "row_labels": TEXTS, "title": TITLE},
+    {
+        "images": UNIT,
+        "columns": whole(1, 5),
+        "row_labels": TEXTS,
+        "title": TITLE,
+        "column_labels": TEXTS,
+    },
     figure,
     slow=True,
 )
-entry(plotting.compare_rows, {"rows": ROWS, "title": TITLE}, figure, slow=True)
+entry(
+    plotting.compare_rows,
+    {"rows": ROWS, "title": TITLE, "column_labels": TEXTS},
+    figure,
+    slow=True,
+)
 PANELS = list(plt.subplots(1, 2)[1])
 HISTORY = History([{"loss": 1.0, "kl": 2.0, "seconds": 1.0}], planned=2)
 entry(
