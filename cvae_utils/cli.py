@@ -477,7 +477,8 @@ def _inpaint(options: argparse.Namespace) -> int:
     numbered = {f"filled {number}": images for number, images in enumerate(filled, start=1)}
     from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
 
-    figure = plotting.compare_rows({"flawed": given[:, 0]} | numbered | {"original": x})
+    flawed = torch.where(given[:, 1].bool(), x, 0.4)  # paper is white, what is hidden grey
+    figure = plotting.compare_rows({"flawed": flawed} | numbered | {"original": x})
     _write_picture(figure, options.out)
     return 0
 

@@ -656,6 +656,7 @@ def test_inpaint_writes_flawed_filled_and_original_rows(
     hidden = torch.zeros(28, 28, dtype=torch.bool)
     hidden[9:19, 9:19] = True
     assert torch.equal(shown["flawed"], x.masked_fill(hidden, shown["flawed"][0, 13, 13].item()))
+    assert 0.2 < shown["flawed"][0, 13, 13] < 0.8  # neither ink nor paper
     for name in ("filled 1", "filled 2"):
         assert torch.equal(shown[name][:, ~hidden], x[:, ~hidden])
     assert not torch.equal(shown["filled 1"], shown["filled 2"])
