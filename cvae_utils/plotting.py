@@ -42,6 +42,7 @@ PAPER = 1.0  # the value of empty paper, where ink is 0
 UNITS = dict.fromkeys(
     ("loss", "reconstruction", "kl", "generator", "discriminator", "penalty"), "nats per image"
 ) | dict.fromkeys(("error", "real", "fake"), "share")
+NAMES = {"kl": "KL"}  # terms that a title writes in another way
 SHAPES = "osD^v<>PX*"  # marks of labels whose names are too long for one
 
 
@@ -178,8 +179,8 @@ def learning_curves(history: History, axes: Sequence[Axes] | np.ndarray | None =
     for panel, term in zip(axes, terms, strict=bool(terms)):  # no epoch, no curve
         curve = history.curve(term)
         panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
-        panel.set(title=f"training {term}", xlabel="epoch", ylabel=UNITS.get(term, ""),
-                  xlim=(0.5, max(history.planned, 2) + 0.5))  # fmt: skip
+        panel.set(title=f"training {NAMES.get(term, term)}", xlabel="epoch",
+                  ylabel=UNITS.get(term, ""), xlim=(0.5, max(history.planned, 2) + 0.5))  # fmt: skip
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
     figure = axes[0].figure.figure  # of a part of a figure it is the whole

@@ -197,7 +197,7 @@ def test_learning_curves_draw_just_the_numbers_of_the_history() -> None:
         (line,) = axes.lines
         assert list(np.asarray(line.get_xdata())) == [1, 2, 3]
         assert list(np.asarray(line.get_ydata())) == [row[term] for row in ROWS]
-        assert term in axes.get_title()
+        assert axes.get_title() == {"loss": "training loss", "kl": "training KL"}[term]
         assert axes.get_xlabel() == "epoch"
         assert axes.get_xlim()[1] >= 5  # there is room for what is planned
         assert axes.get_xlim()[0] <= 1
