@@ -179,8 +179,8 @@ def learning_curves(history: History, axes: Sequence[Axes] | np.ndarray | None =
     for panel, term in zip(axes, terms, strict=bool(terms)):  # no epoch, no curve
         curve = history.curve(term)
         panel.plot(range(1, len(curve) + 1), curve, marker="o", markersize=3, color="#0072B2")
-        panel.set(title=f"training {NAMES.get(term, term)}", xlabel="epoch",
-                  ylabel=UNITS.get(term, ""), xlim=(0.5, max(history.planned, 2) + 0.5))  # fmt: skip
+        panel.set(title=f"training {NAMES.get(term, term)}", xlabel="epoch")
+        panel.set(ylabel=UNITS.get(term, ""), xlim=(0.5, max(history.planned, 2) + 0.5))
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(alpha=0.3)
     figure = axes[0].figure.figure  # of a part of a figure it is the whole
