@@ -471,14 +471,15 @@ def _inpaint(options: argparse.Namespace) -> int:
     test = test.take(options.digits)
     generator = torch.Generator().manual_seed(options.seed)
     x = data.to_unit(test.images)
-    given = masks.hide(x, masks.SOURCES[mask](len(x), generator))  # (N, 2, 28, 28)
+    visible = masks.SOURCES[mask](len(x), generator)
+    given = masks.hide(x, visible)  # (N, 2, 28, 28)
     with torch.no_grad():
         filled = [model.sample(given, generator) for _ in range(options.completions)]
     numbered = {f"filled {number}": images for number, images in enumerate(filled, start=1)}
     from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
 
-    flawed = torch.where(given[:, 1].bool(), x, 0.4)  # paper is white, what is hidden grey
-    figure = plotting.compare_rows({"flawed": flawed} | numbered | {"original": x})
+    rows = {"flawed": masks.grey_out(x, visible)} | numbered | {"original": x}
+    figure = plotting.compare_rows(rows)
     _write_picture(figure, options.out)
     return 0
 

@@ -31,6 +31,7 @@ HEIGHT, WIDTH = IMAGE_SHAPE
 SIDES = ("left", "right", "top", "bottom")
 INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 MASK_DTYPES = (torch.bool, *INTEGERS, *FLOATS)
+HIDDEN_GREY = 0.5  # neither ink nor paper
 FAR = 10_000  # pixels: a stroke from farther away would be rounded by more than a pixel's hundredth
 
 
@@ -212,6 +213,20 @@ def hide(x: Tensor, mask: Tensor, *, validate_args: bool = True) -> Tensor:
     check_unit_images("x", x, values=validate_args)
     visible = check_mask("mask", mask, batch=len(x)).to(x.device).expand(x.shape)
     return torch.stack([torch.where(visible, x, 0.0), visible.to(x.dtype)], dim=1)
+
+
+def grey_out(x: Tensor, mask: Tensor) -> Tensor:
+    """Return images to look at, (B, 28, 28): hidden pixels are grey, for white would be paper.
+
+    Args:
+        x: (B, 28, 28) in [0, 1].
+        mask: (28, 28) or (B, 28, 28), 1 where visible.
+
+    Raises:
+        ValueError: as `hide`.
+    """
+    visible = hide(x, mask)[:, 1].bool()
+    return torch.where(visible, x, HIDDEN_GREY)
 
 
 @functools.cache

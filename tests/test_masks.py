@@ -122,6 +122,14 @@ def test_hide_keeps_the_visible_pixels_bit_for_bit_and_nothing_else() -> None:
     assert torch.equal(masks.hide(changed, mask), masks.hide(x, mask))
 
 
+def test_to_look_at_hidden_pixels_are_grey_and_all_others_as_they_are() -> None:
+    x = torch.rand(2, 28, 28, generator=torch.Generator().manual_seed(0))
+    shown = masks.grey_out(x, masks.centre())
+    visible = masks.centre()
+    assert torch.equal(shown[:, visible], x[:, visible])
+    assert shown[:, ~visible].unique().tolist() == [0.5]
+
+
 def test_each_image_can_have_a_mask_of_its_own() -> None:
     x = torch.ones(2, 28, 28)
     both = torch.stack([masks.half("left"), masks.half("top")])

@@ -750,6 +750,14 @@ entry(
     ),
 )
 entry(
+    masks.grey_out,
+    {"x": UNIT, "mask": MASK},
+    lambda result, given: (
+        bool(torch.where(given["mask"].bool(), result == given["x"], result == 0.5).all())
+        and result.dtype == given["x"].dtype
+    ),
+)
+entry(
     masks.mixed,
     {
         "batch": whole(1, 5),

@@ -9,16 +9,14 @@ from typing import Any
 import ipycanvas
 import ipywidgets
 import numpy as np
-import torch
 from torch import Tensor
 
 from cvae_utils.checks import check_classes, check_labels
 from cvae_utils.data import DIGITS
-from cvae_utils.masks import HEIGHT, WIDTH
+from cvae_utils.masks import HEIGHT, WIDTH, grey_out
 from cvae_utils.models import ConditionalGenerator, ConditionalVAE, InpaintingCVAE
 from cvae_utils.widgets.explorer import Explorer, label_slider
 from cvae_utils.widgets.pictures import (
-    HIDDEN_GREY,
     TOOLS,
     DrawingState,
     DuelState,
@@ -346,7 +344,7 @@ class DrawingExplorer(Explorer):
     def _show_page(self) -> None:
         with self.errors_shown():
             image, mask = page(self.images, self.state)
-            paper = torch.where(mask, 1 - image, HIDDEN_GREY)
+            paper = 1 - grey_out(image[None], mask)  # (1, 28, 28)
             grey = (paper * 255).round().byte().numpy().reshape(-1, 1).repeat(3, axis=1)
             rows, columns = np.indices((HEIGHT, WIDTH)).reshape(2, -1) * self.SIDE
             with ipycanvas.hold_canvas():

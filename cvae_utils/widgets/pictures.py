@@ -44,7 +44,6 @@ Drawer = TypeVar("Drawer", bound=ConditionalGenerator)
 # latent dimension -> how far all codes are moved along it, in standard deviations of the prior
 Shifts = Mapping[int, float]
 
-HIDDEN_GREY = 0.5  # how a hidden pixel is shown
 TOOLS = ("ink", "paper", "hide")
 FARTHEST = 1e6  # shift of a code: anything but a slip of the pen
 INK_RADIUS, BRUSH_RADIUS = 1.2, 2.5  # pixels
@@ -389,8 +388,9 @@ def fill(model: InpaintingCVAE, images: Tensor, state: HoleState, count: int = 1
     original = images[state.image]
     mask = masks.hole(state.top, state.left, state.size, state.size)
     completions = complete(model, original, mask, state.seed, state.shifts, count).cpu()
-    flawed = torch.where(mask, original.cpu(), HIDDEN_GREY)
-    return two_rows((flawed, original.cpu()), completions)
+    original = original.cpu()
+    flawed = masks.grey_out(original[None], mask)[0]  # (28, 28)
+    return two_rows((flawed, original), completions)
 
 
 def check_even(name: str, value: int) -> None:
