@@ -227,7 +227,7 @@ def _class_colours(count: int) -> list[tuple[float, ...]]:
 def _mark(name: str, label: int) -> dict[str, Any]:
     """Return how scatter draws a code: as its name, if short, or in one of ten shapes."""
     if len(name) == 1 and name.isascii() and name.isalnum():  # no other sign is safe in a formula
-        return {"marker": f"${name}$", "s": 16}
+        return {"marker": f"${name}$", "s": 26}
     return {"marker": SHAPES[label % len(SHAPES)], "s": 8, "alpha": 0.7}
 
 
@@ -265,7 +265,7 @@ def latent_scatter(
         raise ValueError(f"names must be of the two axes, got {len(names)}")
     codes, labels = codes.detach().cpu(), labels.cpu()
     codes = codes.to(torch.promote_types(codes.dtype, torch.float32))  # numpy knows no bfloat16
-    figure, axes = plt.subplots(figsize=(5.2, 5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.2, 7), layout="constrained")
     colours = _class_colours(len(classes))
     room = 0.06 * (codes.max(0).values - codes.min(0).values)  # (2,), about a numeral's size
     room = room * torch.tensor([(1 + max(map(len, classes))) / 2, 1.0])  # a longer name, more
