@@ -65,7 +65,8 @@ def negative_log_likelihood(
 ) -> dict[int, Estimate]:
     """Estimate -log p(x | c) by importance sampling from q(z | x, c) (Burda et al. 2016).
 
-    The estimate is too high rather than too low.
+    On average it is too high, and less so with more codes: it is minus the logarithm of a noisy
+    mean (Jensen).
 
     Args:
         model: any autoencoder of the series.
@@ -97,8 +98,9 @@ def hole_nll(
 ) -> dict[int, Estimate]:
     """Estimate -log p(hidden pixels | visible ones), the conditional log-likelihood of a hole.
 
-    The protocol of Sohn et al. (2015): grey values are taken as Bernoulli probabilities, and only
-    hidden pixels count.
+    The experiment of Sohn et al. (2015), with grey values taken as Bernoulli probabilities as in
+    Pyro's tutorial of it; only hidden pixels count. Of grey pixels this is a cost in nats, and no
+    normalized likelihood: compare it with figures computed the same way.
 
     Args:
         model: an inpainting model.

@@ -201,9 +201,12 @@ class SampleScores(NamedTuple):
     Attributes:
         faithfulness: share of images that the judge reads as the label asked for.
         frechet: Fréchet distance to the real test digits, labels aside.
-        frechet_per_label: (num_classes,) the same within each label; higher, for want of examples.
+        frechet_per_label: (num_classes,) the same within each label; higher, since labels that
+            are swapped or off in opposite ways no longer cancel, and for want of examples.
         density: mean over the images, each within its label.
-        coverage: share of the real test digits that are covered by images of their label.
+        coverage: share of the real test digits that are covered by images of their label. Its
+            interval counts them as if each were covered by itself: other images of the same model
+            move the share by as much again.
         coverage_per_label: (num_classes,) the same within each label.
         coverage_any_label: share of the real test digits that are covered by any image.
         nearest: median distance to the nearest training digit, over that of real test digits;
