@@ -33,9 +33,11 @@ WORDS = {
 def traits(images: Tensor) -> dict[str, Tensor]:
     """Measure images (B, 28, 28) in [0, 1], each trait (B,).
 
-    `stroke` is twice the ink over its outline's length, which for a long even stroke is its
-    thickness in pixels. The others come from the second moments of the ink, in pixels, or in
-    columns per row (the slant, by which LeCun et al. 1998 deslanted digits).
+    `stroke` is twice the ink over its outline's length, which for a long even stroke, upright or
+    level, is its thickness in pixels. (The outline is measured along rows and columns: a slanting
+    stroke counts as thinner, by up to a factor of 1.4.) The others come from the second moments of
+    the ink, in pixels, or in columns per row (the slant, by which LeCun et al. 1998 deslanted
+    digits).
 
     Raises:
         ValueError: images of another shape or range, or one without ink.
