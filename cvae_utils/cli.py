@@ -312,10 +312,12 @@ def _of_the_model(options: argparse.Namespace) -> tuple[dict[str, Any], dict[str
     return config, own
 
 
-def _check_out(out: Path) -> None:
-    """Raise unless a file can be written there: before anything takes time."""
+def _check_out(out: Path, ending: str = "") -> None:
+    """Raise unless a file of that ending can be written there: before anything takes time."""
     if out.is_dir():
         raise ValueError(f"--out must be a file to write, got the folder {out}")
+    if not out.name.lower().endswith(ending):  # weights must not become a picture
+        raise ValueError(f"--out must be a file to write, got {out}: it must end in {ending}")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):
@@ -425,7 +427,7 @@ def _sample(options: argparse.Namespace) -> int:
     check_at_least("--per-label", options.per_label, 1)
     check_seed("--seed", options.seed)
     model = checkpoints.load_generator(options.checkpoint)
-    _check_out(options.out)
+    _check_out(options.out, ".png")
     classes = _class_names(checkpoints.load(options.checkpoint)[1], model.num_classes)
     images, labels = evaluation.sample_labels(model, options.per_label, options.seed)
     from cvae_utils import plotting  # matplotlib is paid for only where a picture is made
@@ -465,7 +467,7 @@ def _inpaint(options: argparse.Namespace) -> int:
         )
     if learned not in (mask, "mixed"):
         print(f"NOTE: {options.checkpoint} learned to fill {learned}, not {mask}", file=sys.stderr)
-    _check_out(options.out)
+    _check_out(options.out, ".png")
     test = data.load(options.data).test
     check_at_least("--digits", options.digits, 1, len(test))
     test = test.take(options.digits)

@@ -770,6 +770,8 @@ def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
         (["sample", "no_such_weights", "--out", "OUT"], "no checkpoint .*no_such_weights"),
         (["sample", "classifier", "--out", "OUT"], "a model that draws digits by label was wanted"),
         (["sample", "vae", "--out", "OUT", "--per-label", "0"], "--per-label must be .* got 0"),
+        (["sample", "vae", "--out", "vae.safetensors"], "--out must be .* it must end in .png"),
+        (["inpaint", "inpainting_centre", "--out", "x"], "--out must be .* it must end in .png"),
         (["train", "vae", "--out", "OUT", "--epochs", "0"], "--epochs must be .* got 0"),
         (["train", "vae", "--out", "OUT", "--batch-size", "0"], "--batch-size must be .* got 0"),
         (["train", "vae", "--out", "OUT", "--width", "0"], "width must be .* got 0"),
