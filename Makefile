@@ -121,11 +121,14 @@ lock: $(INSTALLED)
 clean:
 	rm -rf $(VENV) .venv-oldest build
 
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))
+
 # uv takes seconds where pip takes minutes; it resolves nothing here, the versions are fixed.
+# A venv that works is kept: without the network, one made anew could not be filled.
 $(INSTALLED): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' || \
+	@$(PYTHON) -c '$(FITS)' || \
 	    { echo "Python 3.11 to 3.14 is needed, $(PYTHON) is another: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import pip; $(FITS)' 2> /dev/null || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
