@@ -440,3 +440,5 @@ def test_the_probe_reads_a_code_that_says_the_label_and_only_that(
     half = data.Split(digits.images[:50], every_label)
     other = data.Split(digits.images[50:], every_label)
     assert low <= evaluation.label_probe(model, half, other).value <= high
+    # numpy, which the probe computes in, knows no bfloat16.
+    assert low <= evaluation.label_probe(model.bfloat16(), half, other).value <= high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -97,6 +98,20 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(parts.density, whole.density)
     assert torch.equal(parts.covered, whole.covered)
     assert torch.equal(evaluation.nearest(*images).position, near.position)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_judge_of_another_precision_says_much_the_same(
+    judge: Classifier, copied: SampleScores, halves: tuple[data.Split, data.Split],
+    dtype: torch.dtype,
+) -> None:  # fmt: skip
+    train, test = halves
+    other = Reference(copy.deepcopy(judge).to(dtype), train, test)
+    scores = other.scores(data.to_unit(train.images), train.labels)
+    assert scores.faithfulness.value == pytest.approx(copied.faithfulness.value, abs=0.01)
+    assert scores.density.value == pytest.approx(copied.density.value, rel=0.05)
+    assert scores.coverage.value == pytest.approx(copied.coverage.value, abs=0.02)
+    assert scores.frechet.value == pytest.approx(copied.frechet.value, rel=0.05)
 
 
 def test_the_nearest_is_nearer_than_all_others_however_dark_they_are(digits: data.Split) -> None:

@@ -18,14 +18,14 @@ from cvae_utils.objectives import gaussian_kl
 def posterior_codes(model: ConditionalVAE, split: Split, seed: int = 0) -> Tensor:
     """Draw one code z from q(z | x, c) per image of a split, (N, latent_dim) on the CPU.
 
-    The images are the same binarized ones as in `elbo`.
+    The images are the same binarized ones as in `elbo`; the codes have 32 bits or more.
     """
     check_measured(model, ConditionalVAE, split, seed)
     with at_rest(model):
         noise = noise_source(device_of(model), seed)
         x = fixed_binarization(split.images, seed)
         codes = [
-            model.recognize(part, labels).sample(noise)
+            model.recognize(part, labels).float32().sample(noise)
             for part, labels in chunks(model, x, split.labels)
         ]
     return torch.cat(codes).cpu()

@@ -69,11 +69,11 @@ def label_faithfulness(
 def features(judge: Classifier, images: Tensor) -> Tensor:
     """Return what the judge's last hidden layer makes of images (N, 28, 28), (N, 128).
 
-    They are moved to the judge's device; the features stay on the CPU.
+    They are moved to the judge's device; the features stay on the CPU, in 32 bits or more.
     """
     check_is("judge", judge, Classifier)
     check_unit_images("images", images)
-    return judge.describe(beside(judge, images)).cpu()
+    return _exact(judge.describe(beside(judge, images)).cpu())
 
 
 def frechet_distance(real: Tensor, drawn: Tensor) -> float:
@@ -135,6 +135,7 @@ def neighbourhoods(real: Tensor, k: int = NEIGHBOURS) -> Tensor:
     _check_features("real", real)
     if len(real) <= k:
         raise ValueError(f"real must hold more than k = {k} examples, got {len(real)}")
+    real = _exact(real)
     # The nearest of all is the example itself.
     radii = [torch.cdist(part, real).kthvalue(k + 1, dim=1).values for part in real.split(CHUNK)]
     return torch.cat(radii)
@@ -160,6 +161,7 @@ def density_and_coverage(
     check_floats("radii", radii, len(real), finite=True)
     if not (radii >= 0).all():
         raise ValueError(f"radii must not be negative, got {radii.min():g}")
+    real, drawn = _exact(real), _exact(drawn)
     density, covered = torch.zeros(len(drawn), device=drawn.device), []
     for part, radius in zip(real.split(CHUNK), radii.split(CHUNK), strict=True):
         inside = torch.cdist(part, drawn) < radius[:, None]  # (N', M)
@@ -261,7 +263,7 @@ class Reference:
     @cached_property
     def radii_within_label(self) -> Tensor:
         """(N,) the same among the digits of one's own label."""
-        radii = torch.zeros(len(self.labels))
+        radii = self.features.new_zeros(len(self.labels))
         for label in range(self.num_classes):
             own = self.labels == label
             radii[own] = neighbourhoods(self.features[own])
@@ -294,7 +296,7 @@ class Reference:
         images, labels = images.cpu().float(), labels.cpu()
         drawn = features(self.judge, images)
         with torch.no_grad():
-            read = self.judge.head(drawn.to(device_of(self.judge))).argmax(1).cpu()
+            read = self.judge.head(beside(self.judge, drawn)).argmax(1).cpu()
         density = torch.zeros(len(images))
         covered = torch.zeros(len(self.labels), dtype=torch.bool)
         frechet, coverage = torch.zeros(self.num_classes), torch.zeros(self.num_classes)
