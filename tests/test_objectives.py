@@ -301,10 +301,12 @@ def test_log_prob_is_that_of_torch_distributions(rows: list[Parameters]) -> None
 def one_dimensional() -> tuple[LabelCVAE, Tensor, Tensor]:
     torch.manual_seed(5)
     model = LabelCVAE(latent_dim=1, width=8).double()
-    with torch.no_grad():  # a code that matters, and a posterior that is not the prior
-        for parameter in model.generation_net.parameters():
+    with torch.no_grad():  # a code that matters, and a q of its own for each image
+        for parameter in (*model.generation_net.parameters(), *model.recognition_net.parameters()):
             parameter.mul_(1.5)
-    return model, images(3).double(), torch.tensor([0, 4, 9])
+    # So little ink, or so much, that the q of one image is a bad one for another.
+    ink = torch.tensor([0.05, 0.5, 0.95], dtype=torch.float64).view(3, 1, 1).expand(3, 28, 28)
+    return model, ink.bernoulli(generator=source(1)), torch.tensor([0, 4, 9])
 
 
 def exact_log_likelihood(model: LabelCVAE, x: Tensor, labels: Tensor) -> Tensor:
@@ -335,7 +337,7 @@ def test_the_bound_tightens_from_the_elbo_to_the_integral() -> None:
     pixels = bernoulli_log_likelihood(logits, x.repeat(draws, 1, 1)).view(draws, 3)
     elbo = pixels.mean(0) - gaussian_kl(q, model.prior_net(c)).sum(1)
     torch.testing.assert_close(bounds[1], elbo, atol=0.15, rtol=0)
-    torch.testing.assert_close(bounds[12_000], exact, atol=0.05, rtol=0)
+    torch.testing.assert_close(bounds[12_000], exact, atol=0.1, rtol=0)
     assert (bounds[1] < bounds[10]).all()
     assert (bounds[10] < exact).all()
 
