@@ -5,9 +5,12 @@ Every error names the argument, what came and what was wanted.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from types import EllipsisType
+from typing import SupportsIndex
 
 import torch
 from torch import Tensor
@@ -278,43 +281,53 @@ def check_generator(
         raise ValueError(f"{name} must be a torch.Generator on {where}, got {generator.device}")
 
 
-def check_whole(name: str, value: int) -> None:
-    """Raise a TypeError unless `value` is an int, and no bool."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, got {_describe(value)}")
+def check_whole(name: str, value: SupportsIndex, limits: str = "") -> int:
+    """Return `value` as a plain int, which torch and JSON want; numpy's whole numbers become one.
 
-
-def check_at_least(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Raise unless `value` is a whole number of at least `least`, and at most `most`.
+    Args:
+        name: the argument's name, for the message.
+        value: what came.
+        limits: what is wanted of it beside that, for the message.
 
     Raises:
-        TypeError: not an int (a bool is not one either).
+        TypeError: not a whole number (a bool is not one either).
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number{limits}, got {_describe(value)}")
+    return operator.index(value)
+
+
+def check_at_least(name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
+    """Return `value` as a plain int; raise unless it is from `least` to `most`, if there is a most.
+
+    Raises:
+        TypeError: not a whole number (a bool is not one either).
         ValueError: too small, or too large.
     """
-    limits = f">= {least}" if most is None else f"from {least} to {most}"
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number {limits}, got {_describe(value)}")
-    if value < least or (most is not None and value > most):
-        raise ValueError(f"{name} must be a whole number {limits}, got {value}")
+    limits = f" >= {least}" if most is None else f" from {least} to {most}"
+    number = check_whole(name, value, limits)
+    if number < least or (most is not None and number > most):
+        raise ValueError(f"{name} must be a whole number{limits}, got {number}")
+    return number
 
 
-def check_seed(name: str, seed: int) -> None:
-    """Raise unless `seed` is one that every source of random numbers takes.
+def check_seed(name: str, seed: SupportsIndex) -> int:
+    """Return `seed` as a plain int; raise unless every source of random numbers takes it.
 
     Raises:
-        TypeError: not an int.
+        TypeError: not a whole number.
         ValueError: negative, or more than 63 bits.
     """
-    check_at_least(name, seed, 0, LARGEST_SEED)
+    return check_at_least(name, seed, 0, LARGEST_SEED)
 
 
 def check_all_at_least(
-    name: str, values: Sequence[int], least: int, most: int | None = None
-) -> None:
-    """Raise unless `values` holds one or more whole numbers of at least `least`, at most `most`.
+    name: str, values: Sequence[SupportsIndex], least: int, most: int | None = None
+) -> list[int]:
+    """Return `values` as plain ints; raise unless they are one or more, from `least` to `most`.
 
     Raises:
-        TypeError: no sequence, or one of other things than ints.
+        TypeError: no sequence, or one of other things than whole numbers.
         ValueError: none, or one that is too small or too large.
     """
     wanted = "one or more whole numbers"
@@ -322,8 +335,7 @@ def check_all_at_least(
         raise TypeError(f"{name} must be {wanted}, got {_describe(values)}")
     if len(values) == 0:
         raise ValueError(f"{name} must be {wanted}, got none")
-    for value in values:
-        check_at_least(name, value, least, most)
+    return [check_at_least(name, value, least, most) for value in values]
 
 
 def check_number(

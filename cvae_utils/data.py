@@ -171,7 +171,8 @@ class Split:
 
     def __post_init__(self) -> None:
         check_byte_images("images", self.images)
-        check_at_least("num_classes", self.num_classes, 2)
+        num_classes = check_at_least("num_classes", self.num_classes, 2)
+        object.__setattr__(self, "num_classes", num_classes)  # frozen for all others
         check_labels("labels", self.labels, batch=len(self.images), num_classes=self.num_classes)
         check_beside("labels", self.labels, self.images, "the images")
 
@@ -184,7 +185,7 @@ class Split:
 
     def take(self, count: int) -> Split:
         """Return the first `count` examples, or all if there are no more."""
-        check_at_least("count", count, 1)
+        count = check_at_least("count", count, 1)
         return replace(self, images=self.images[:count], labels=self.labels[:count])
 
 
@@ -611,8 +612,7 @@ def fixed_binarization(images: Tensor, seed: int) -> Tensor:
     Test figures use this, so that two models are measured on the very same pixels.
     """
     check_byte_images("images", images)
-    check_seed("seed", seed)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed("seed", seed))
     return binarize(images.cpu(), generator).to(images.device)
 
 
@@ -627,7 +627,7 @@ def batches(
         generator: the source of the order, on the split's device.
     """
     check_is("split", split, Split)
-    check_at_least("batch_size", batch_size, 1)
+    batch_size = check_at_least("batch_size", batch_size, 1)
     device = split.images.device
     check_generator("generator", generator, device)
     order = torch.randperm(len(split), generator=generator, device=device)
@@ -649,7 +649,7 @@ def jitter(images: Tensor, generator: torch.Generator, reach: int = 2) -> Tensor
     """
     check_byte_images("images", images)
     check_generator("generator", generator, images.device)
-    check_at_least("reach", reach, 0, IMAGE_SHAPE[0])
+    reach = check_at_least("reach", reach, 0, IMAGE_SHAPE[0])
     (batch, height, width), places = images.shape, 2 * reach + 1
     padded = torch.nn.functional.pad(images, [reach] * 4)  # (B, 28 + 2 reach, ...)
     windows = padded.unfold(1, height, 1).unfold(2, width, 1)  # (B, places, places, 28, 28)

@@ -83,10 +83,10 @@ def hole(top: int, left: int, height: int, width: int) -> Tensor:
         height: hidden rows, 0 or more.
         width: hidden columns, 0 or more.
     """
-    check_whole("top", top)
-    check_whole("left", left)
-    check_at_least("height", height, 0)
-    check_at_least("width", width, 0)
+    top = check_whole("top", top)
+    left = check_whole("left", left)
+    height = check_at_least("height", height, 0)
+    width = check_at_least("width", width, 0)
     mask = torch.ones(IMAGE_SHAPE, dtype=torch.bool)
     mask[_within(HEIGHT, top, height), _within(WIDTH, left, width)] = False
     return mask
@@ -102,7 +102,7 @@ def centre(size: int = 10) -> Tensor:
 
     For 10 these are rows and columns 9 to 18. An odd size lies half a pixel up and to the left.
     """
-    check_at_least("size", size, 0)
+    size = check_at_least("size", size, 0)
     start = (HEIGHT - size) // 2
     return hole(start, start, size, size)
 
@@ -241,7 +241,7 @@ def mixed(batch: int, generator: torch.Generator) -> Tensor:
     A third each: a rectangle of 4 to 20 pixels a side anywhere, cut off at the image's edge; a
     quadrant mask or a half; random pixels, of which any share is visible.
     """
-    check_at_least("batch", batch, 1)
+    batch = check_at_least("batch", batch, 1)
     check_is("generator", generator, torch.Generator)
     device = generator.device
 

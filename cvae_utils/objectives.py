@@ -163,7 +163,7 @@ def log_importance_weights(
     check_is("model", model, ConditionalVAE)
     model.check_x(x)
     model.check_given(given, len(x))
-    check_at_least("samples", samples, 1)
+    samples = check_at_least("samples", samples, 1)
     check_choice("proposal", proposal, ("recognition", "prior"))
     # Each image stands K times in a row: (B, ...) -> (B K, ...)
     c = model.condition(given)

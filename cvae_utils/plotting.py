@@ -61,8 +61,8 @@ def tile(images: Tensor, columns: int, gap: int = 2) -> Tensor:
         ValueError: images of another shape or range, columns below 1.
     """
     check_unit_images("images", images)
-    check_at_least("columns", columns, 1)
-    check_at_least("gap", gap, 0)
+    columns = check_at_least("columns", columns, 1)
+    gap = check_at_least("gap", gap, 0)
     count, height, width = images.shape
     rows = -(-count // columns)
     cells = torch.full((rows * columns, height + gap, width + gap), PAPER)
@@ -113,7 +113,7 @@ def digit_grid(
         ValueError: images of another shape or range, not one label per row, or not one per column.
     """
     check_unit_images("images", images)
-    check_at_least("columns", columns, 1)
+    columns = check_at_least("columns", columns, 1)
     check_texts("row_labels", row_labels)
     check_texts("column_labels", column_labels)
     check_is("title", title, str)

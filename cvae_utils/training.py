@@ -265,10 +265,10 @@ def fit(
     for callback in callbacks:
         check_is("callbacks", callback, Callback, "a sequence of Callback objects")
     check_is("history", history, (History, NoneType), "a History or None")
-    check_at_least("epochs", epochs, 1)
-    check_at_least("batch_size", batch_size, 1)
+    epochs = check_at_least("epochs", epochs, 1)
+    batch_size = check_at_least("batch_size", batch_size, 1)
     check_positive("max_learning_rate", max_learning_rate)
-    check_seed("seed", seed)
+    seed = check_seed("seed", seed)
     check_choice("precision", precision, PRECISIONS)
     check_is("momentum", momentum, (int, float, NoneType), "a number or None")
     if momentum is not None and not 0 <= momentum < 1:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ BYTES = torch.zeros(3, 28, 28, dtype=torch.uint8)
 LABELS = torch.tensor([0, 9, 4])
 CODES = torch.zeros(3, 4)
 
-GOOD: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
+GOOD: list[tuple[Callable[..., object], tuple[Any, ...]]] = [
     (checks.check_unit_images, (IMAGES,)),
     (checks.check_unit_images, (IMAGES.double(),)),
     (checks.check_unit_images, (IMAGES.half(),)),
@@ -38,7 +39,7 @@ GOOD: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
 ]
 
 # function, arguments, error, what came (as it stands in the message), what was wanted
-BAD: list[tuple[Callable[..., None], tuple[Any, ...], type[Exception], str, str]] = [
+BAD: list[tuple[Callable[..., object], tuple[Any, ...], type[Exception], str, str]] = [
     (checks.check_unit_images, ([[0.5]],), TypeError, "[[0.5]] (list)", "(B, 28, 28)"),
     (checks.check_unit_images, (IMAGES.numpy(),), TypeError, "(ndarray)", "(B, 28, 28)"),
     (checks.check_unit_images, (BYTES,), ValueError, "torch.uint8", "floating-point"),
@@ -76,6 +77,10 @@ BAD: list[tuple[Callable[..., None], tuple[Any, ...], type[Exception], str, str]
     (checks.check_at_least, (1.0, 1), TypeError, "1.0 (float)", ">= 1"),
     (checks.check_at_least, ("3", 1), TypeError, "'3' (str)", ">= 1"),
     (checks.check_at_least, (True, 1), TypeError, "True (bool)", ">= 1"),
+    (checks.check_at_least, (np.bool_(True), 1), TypeError, "(bool", ">= 1"),
+    (checks.check_at_least, (np.float64(3), 1), TypeError, "(float64)", ">= 1"),
+    (checks.check_at_least, (torch.tensor(3), 1), TypeError, "torch.int64 tensor", ">= 1"),
+    (checks.check_at_least, (np.int64(0), 1), ValueError, "got 0", ">= 1"),
     (checks.check_at_least, (0, 1), ValueError, "got 0", ">= 1"),
     (checks.check_positive, ("1",), TypeError, "'1' (str)", "positive"),
     (checks.check_positive, (True,), TypeError, "True (bool)", "positive"),
@@ -89,13 +94,13 @@ BAD: list[tuple[Callable[..., None], tuple[Any, ...], type[Exception], str, str]
 
 
 @pytest.mark.parametrize(("check", "arguments"), GOOD)
-def test_a_good_value_passes(check: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def test_a_good_value_passes(check: Callable[..., object], arguments: tuple[Any, ...]) -> None:
     check("thing", *arguments)
 
 
 @pytest.mark.parametrize(("check", "arguments", "error", "came", "wanted"), BAD)
 def test_a_bad_value_is_refused_by_name_with_what_came_and_what_was_wanted(
-    check: Callable[..., None],
+    check: Callable[..., object],
     arguments: tuple[Any, ...],
     error: type[Exception],
     came: str,
@@ -106,6 +111,19 @@ def test_a_bad_value_is_refused_by_name_with_what_came_and_what_was_wanted(
     demand, _, report = str(caught.value).partition(", got ")
     assert wanted in demand
     assert came.removeprefix("got ") in report
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.int32, np.uint8])
+def test_a_whole_number_comes_back_as_a_plain_int(kind: Callable[[int], int]) -> None:
+    """Numpy's kinds are refused by torch's generators and by JSON, and uint8 counts to 255."""
+    found = [
+        checks.check_whole("thing", kind(200)),
+        checks.check_at_least("thing", kind(200), 1),
+        checks.check_seed("thing", kind(200)),
+        *checks.check_all_at_least("thing", [kind(200), 200], 1),
+    ]
+    assert found == [200] * 5
+    assert {type(number) for number in found} == {int}
 
 
 def test_uint8_images_are_told_how_to_become_floating_point() -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -159,6 +160,15 @@ def test_who_sees_the_label(
     # The other example's output stays as it was: a label touches its own row only.
     first, second = (model.generate(z, torch.tensor([label, 2])) for label in (1, 8))
     assert torch.equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_config_of_numpys_whole_numbers_is_one_of_plain_ones(name: str) -> None:
+    """Or a checkpoint could not be written, since JSON knows no other."""
+    config = {"width": 4} if name == "classifier" else {"width": 4, "latent_dim": 2}
+    model = build(name, **{key: np.int64(value) for key, value in config.items()})
+    assert model.config == build(name, **config).config
+    assert not {type(value) for value in model.config.values()} - {int, str, float}
 
 
 def test_the_condition_is_the_one_hot_label_or_empty() -> None:

@@ -320,9 +320,11 @@ MASK = Kind(  # one for all or for each
 
 def whole(least: int, most: int, limit: int | None = None) -> Kind:
     """Whole numbers of which `least` to `most` are tried; `limit` is where they must end."""
-    wrong = [None, "3", "", 2.0, True, [1], (1,), np.int64(3), torch.tensor(3), math.nan, math.inf]
+    wrong: list[Any] = [None, "3", "", 2.0, True, [1], (1,), torch.tensor(3), math.nan, math.inf]
+    wrong += [np.bool_(True), np.float64(3)]
     wrong += [least - 1, least - 10**30] + ([] if limit is None else [limit + 1, limit + 10**30])
-    return Kind(lambda batch: st.integers(least, most), lambda batch: wrong)
+    numbers = st.integers(least, most)
+    return Kind(lambda batch: numbers | numbers.map(np.int64), lambda batch: wrong)
 
 
 def anywhere() -> Kind:
@@ -351,7 +353,8 @@ def wholes(least: int, most: int, limit: int | None = None) -> Kind:
     ]
     wrong += [torch.tensor([1]), torch.tensor(1), np.array([1, 2]), {1: 1}]
     wrong += [] if limit is None else [[limit + 1]]
-    return Kind(lambda batch: numbers | numbers.map(tuple), lambda batch: wrong)
+    some = numbers | numbers.map(tuple) | numbers.map(lambda found: [*map(np.int64, found)])
+    return Kind(lambda batch: some, lambda batch: wrong)
 
 
 NO_NUMBERS = (None, "1", "", True, [1.0], math.nan, math.inf, -math.inf, 10**400, 1j)
@@ -435,6 +438,13 @@ def nothing(result: Any, given: Arguments) -> bool:
     return result is None
 
 
+def plain(result: Any, given: Arguments) -> bool:
+    """What went in, numpy's whole numbers as plain ones."""
+    kinds = {type(number) for number in (result if isinstance(result, list) else [result])}
+    (value,) = given.values()
+    return kinds == {int} and result == (list(value) if isinstance(result, list) else value)
+
+
 def share(result: Any, given: Arguments) -> bool:
     return bool(0 <= result.low <= result.value + 1e-12 <= result.high + 2e-12 <= 1 + 3e-12)
 
@@ -509,8 +519,6 @@ for _check, _kind in {
     ),
     checks.check_texts: Kind(constant((), ["a", "b"]), refused(None, 3, "ab", [3], ["a", None])),
     checks.check_classes: CLASSES,
-    checks.check_seed: SEED,
-    checks.check_whole: anywhere(),
     checks.check_positive: number(1e-9, 1e9, 0.0, -1.0),
     checks.check_generator: GENERATOR,
     checks.check_function: Kind(constant(len, Split), refused(None, 3, "len", [len])),
@@ -537,16 +545,23 @@ entry(
     nothing,
     lambda value: checks.check_beside("value", value, torch.ones(1)),
 )
+entry(checks.check_seed, {"value": SEED}, plain, lambda value: checks.check_seed("value", value))
+entry(
+    checks.check_whole,
+    {"value": anywhere()},
+    plain,
+    lambda value: checks.check_whole("value", value),
+)
 entry(
     checks.check_at_least,
     {"value": whole(2, 9, limit=9)},
-    nothing,
+    plain,
     lambda value: checks.check_at_least("value", value, 2, 9),
 )
 entry(
     checks.check_all_at_least,
     {"value": wholes(2, 9, limit=9)},
-    nothing,
+    plain,
     lambda value: checks.check_all_at_least("value", value, 2, 9),
 )
 entry(
@@ -663,9 +678,10 @@ def inside(row: int, column: int, top: int, left: int, height: int, width: int) 
 
 def is_hole(result: Any, given: Arguments) -> bool:
     places = [(row, column) for row in range(28) for column in range(28)]
+    numbers = {name: int(number) for name, number in given.items()}  # numpy's have an end
     return (
         is_mask(result, given)
-        and [not inside(*place, **given) for place in places] == result.flatten().tolist()
+        and [not inside(*place, **numbers) for place in places] == result.flatten().tolist()
     )
 
 
@@ -1501,11 +1517,16 @@ def state_kind(*states: Any) -> Kind:
     )
 
 
-entry(pictures.check_digit, {"digit": DIGIT}, nothing)
+entry(pictures.check_digit, {"digit": DIGIT}, plain)
 IMAGE = whole(0, 0, limit=3)
-entry(pictures.check_image, {"image": IMAGE, "images": UNIT}, nothing, sizes=(4,))
 entry(
-    pictures.check_even, {"value": EVEN}, nothing, lambda value: pictures.check_even("value", value)
+    pictures.check_image,
+    {"image": IMAGE, "images": UNIT},
+    lambda result, given: plain(result, {"image": given["image"]}),
+    sizes=(4,),
+)
+entry(
+    pictures.check_even, {"value": EVEN}, plain, lambda value: pictures.check_even("value", value)
 )
 STROKE_OF: Any = pictures.Stroke  # of anything, which mypy would not let through
 STROKES = Kind(
@@ -1539,10 +1560,10 @@ entry(
 )
 entry(
     pictures.shifted_noise,
-    {"latent_dim": whole(3, 5), "count": MANY, "seed": SEED, "shifts": SHIFTS},
+    {"latent_dim": whole(3, 3), "count": MANY, "seed": SEED, "shifts": SHIFTS},
     fits("count", "latent_dim"),
 )
-ENTRIES[-1].kinds["latent_dim"] = Kind(whole(3, 5).good, refused(None, "3", 2.0, True, -1))
+ENTRIES[-1].kinds["latent_dim"] = Kind(whole(3, 3).good, refused(None, "3", 2.0, True, -1))
 EXPLORED = {"digit": DIGIT, "seed": SEED, "shifts": SHIFTS}
 entry(
     pictures.explore,

@@ -32,6 +32,7 @@ from cvae_utils.widgets import (
     fill,
     morph,
     png,
+    saved_state,
 )
 
 
@@ -163,6 +164,15 @@ def pixels(content: bytes) -> np.ndarray:
 
 def random_images(count: int) -> Tensor:
     return torch.rand(count, 28, 28, generator=torch.Generator().manual_seed(0))
+
+
+def test_an_app_takes_numpys_whole_numbers_and_saves_plain_ones(cvae: LabelCVAE) -> None:
+    app = DigitExplorer(cvae, list(np.argsort([3.0, 1.0, 2.0])[:2]), digit=4)
+    assert app.state == ExplorerState(4, 0, {1: 0.0, 2: 0.0})
+    assert saved_state(app.picture.value) == app.state
+    state = MorphState(np.uint8(1), np.uint8(3), np.int64(5))  # type: ignore[arg-type]
+    drawn = png(morph(cvae, state), 11, state=state)
+    assert saved_state(drawn) == MorphState(1, 3, 5)
 
 
 def test_a_png_decodes_to_the_tiled_images() -> None:

@@ -17,8 +17,7 @@ CHUNK = 1000  # images or codes at a time: bounds the memory
 
 def noise_source(device: torch.device, seed: int) -> torch.Generator:
     """Return a source of random numbers on that device."""
-    check_seed("seed", seed)
-    return torch.Generator(device).manual_seed(seed)
+    return torch.Generator(device).manual_seed(check_seed("seed", seed))
 
 
 def device_of(model: torch.nn.Module) -> torch.device:

@@ -69,7 +69,7 @@ def label_probe(model: ConditionalVAE, train: Split, test: Split, seed: int = 0)
     check_model("model", model, ConditionalVAE)
     check_same_classes("train", train.num_classes, model)
     check_same_classes("test", test.num_classes, model)
-    check_at_least("seed", seed, 0, LARGEST_SEED - 1)
+    seed = check_at_least("seed", seed, 0, LARGEST_SEED - 1)
     if len(train.labels.unique()) < 2:
         raise ValueError(f"train must hold two labels or more, got only {train.labels[0]}")
     from sklearn.linear_model import LogisticRegression  # slow to import, and rarely needed

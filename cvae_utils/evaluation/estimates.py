@@ -41,8 +41,8 @@ def wilson(successes: int, trials: int) -> Share:
     Raises:
         ValueError: no trials, or more successes than trials.
     """
-    check_at_least("trials", trials, 1)
-    check_at_least("successes", successes, 0)
+    trials = check_at_least("trials", trials, 1)
+    successes = check_at_least("successes", successes, 0)
     if successes > trials:
         raise ValueError(f"successes must be at most trials = {trials}, got {successes}")
     z = 1.959964  # the normal distribution's 97.5 % point

@@ -64,7 +64,7 @@ def hole_scores(
     check_measured(model, InpaintingCVAE, split, seed)
     check_is("classifier", classifier, Classifier)
     check_same_classes("split", split.num_classes, classifier)
-    check_all_at_least("completions", completions, 1)
+    completions = check_all_at_least("completions", completions, 1)
     hidden = ~check_one_mask("mask", mask)
     if not hidden.any():
         raise ValueError("mask must hide a pixel at least, got one that hides none")

@@ -83,7 +83,7 @@ def negative_log_likelihood(
         ValueError: no number of samples, or one that does not divide the largest.
     """
     check_measured(model, ConditionalVAE, split, seed)
-    _check_samples(samples)
+    samples = _check_samples(samples)
     x = fixed_binarization(split.images, seed)
     return _estimate(model, x, split.labels, samples, seed, "recognition")
 
@@ -118,17 +118,18 @@ def hole_nll(
     """
     check_measured(model, InpaintingCVAE, split, seed)
     check_one_mask("mask", mask)
-    _check_samples(samples)
+    samples = _check_samples(samples)
     x = to_unit(split.images)
     return _estimate(model, x, hide(x, mask), samples, seed, proposal)
 
 
-def _check_samples(samples: Sequence[int]) -> None:
-    """Raise unless `samples` are whole numbers of which each divides the largest."""
-    check_all_at_least("samples", samples, 1)
+def _check_samples(samples: Sequence[int]) -> list[int]:
+    """Return `samples` as plain ints; raise unless each of them divides the largest."""
+    samples = check_all_at_least("samples", samples, 1)
     for count in samples:
         if max(samples) % count:
             raise ValueError(f"samples must each divide the largest, {max(samples)}, got {count}")
+    return samples
 
 
 @torch.no_grad()

@@ -74,9 +74,9 @@ def measure(
     """
     check_is("model", model, (Classifier, ConditionalGenerator))
     check_is("test", test, Split)
-    check_seed("seed", seed)
+    seed = check_seed("seed", seed)
     if importance_samples is not None:
-        check_at_least("importance_samples", importance_samples, 0)
+        importance_samples = check_at_least("importance_samples", importance_samples, 0)
     check_choice("mask", mask, tuple(SOURCES))
     check_is("reference", reference, (Reference, type(None)))
     check_same_classes("test", test.num_classes, model)
@@ -161,7 +161,7 @@ def parameters(model: torch.nn.Module) -> int:
 def drawing_time(model: ConditionalGenerator, repeats: int = 5) -> float:
     """Return the milliseconds that 200 digits take, the median of some repeats on this machine."""
     check_model("model", model, ConditionalGenerator)
-    check_at_least("repeats", repeats, 1)
+    repeats = check_at_least("repeats", repeats, 1)
     device = device_of(model)
     noise = noise_source(device, 0)
     labels = torch.arange(DRAWN_AT_ONCE, device=device) % model.num_classes

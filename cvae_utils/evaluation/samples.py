@@ -44,7 +44,7 @@ def sample_labels(
         (num_classes per_label,), the zeros first.
     """
     check_model("model", model, ConditionalGenerator)
-    check_at_least("per_label", per_label, 1)
+    per_label = check_at_least("per_label", per_label, 1)
     device = device_of(model)
     noise = noise_source(device, seed)
     labels = torch.arange(model.num_classes, device=device).repeat_interleave(per_label)
@@ -131,7 +131,7 @@ def neighbourhoods(real: Tensor, k: int = NEIGHBOURS) -> Tensor:
     Raises:
         ValueError: no more than k examples, or k below 1.
     """
-    check_at_least("k", k, 1)
+    k = check_at_least("k", k, 1)
     _check_features("real", real)
     if len(real) <= k:
         raise ValueError(f"real must hold more than k = {k} examples, got {len(real)}")
@@ -155,7 +155,7 @@ def density_and_coverage(
     Raises:
         ValueError: features of unequal width, not one radius for each real example, k below 1.
     """
-    check_at_least("k", k, 1)
+    k = check_at_least("k", k, 1)
     _check_features("real", real)
     _check_features("drawn", drawn, real)
     check_floats("radii", radii, len(real), finite=True)
@@ -339,7 +339,7 @@ def bootstrap(
     check_is("examples", examples, Tensor)
     if examples.ndim == 0 or len(examples) == 0:
         raise ValueError(f"examples must be one or more, got shape {tuple(examples.shape)}")
-    check_at_least("num_classes", num_classes, 2)
+    num_classes = check_at_least("num_classes", num_classes, 2)
     check_labels("labels", labels, len(examples), num_classes=num_classes)
     generator = noise_source(torch.device("cpu"), seed)
     groups = [examples[labels == label] for label in labels.unique()]
@@ -360,9 +360,9 @@ def some_of_each_label(
     The first ones would be no fair sample: MNIST's files are ordered by where their digits are
     from.
     """
-    check_at_least("num_classes", num_classes, 2)
+    num_classes = check_at_least("num_classes", num_classes, 2)
     check_labels("labels", labels, num_classes=num_classes)
-    check_at_least("count", count, 1)
+    count = check_at_least("count", count, 1)
     order = torch.randperm(len(labels), generator=noise_source(torch.device("cpu"), seed))
     shuffled = labels.cpu()[order]
     each = [order[shuffled == label][:count] for label in range(num_classes)]

@@ -85,8 +85,8 @@ def effects(
         of one label.
     """
     check_model("model", model, ConditionalGenerator)
-    check_at_least("dimension", dimension, 0, model.latent_dim - 1)
-    check_at_least("count", count, 2)
+    dimension = check_at_least("dimension", dimension, 0, model.latent_dim - 1)
+    count = check_at_least("count", count, 2)
     check_positive("reach", reach)
     with at_rest(model):
         device = device_of(model)
@@ -123,7 +123,7 @@ def most_used(model: ConditionalVAE, split: Split, count: int) -> dict[int, str]
     Returns:
         dimension -> what more of it does, as `seems_to_change` says it.
     """
-    check_at_least("count", count, 1)
+    count = check_at_least("count", count, 1)
     used = kl_per_dimension(model, split).argsort(descending=True)[:count].tolist()
     return seems_to_change(model, used)
 
@@ -138,7 +138,7 @@ def seems_to_change(
     well change several: the word is a hint.
     """
     check_model("model", model, ConditionalGenerator)
-    check_all_at_least("dimensions", dimensions, 0, model.latent_dim - 1)
+    dimensions = check_all_at_least("dimensions", dimensions, 0, model.latent_dim - 1)
     check_number("threshold", threshold, 0)
     named = {}
     for dimension in dimensions:

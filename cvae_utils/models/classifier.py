@@ -36,8 +36,8 @@ class Classifier(nn.Module):
     name: ClassVar[str] = "classifier"
 
     def __init__(self, width: int = 32, num_classes: int = NUM_CLASSES) -> None:
-        check_at_least("width", width, 1)
-        check_at_least("num_classes", num_classes, 2)
+        width = check_at_least("width", width, 1)
+        num_classes = check_at_least("num_classes", num_classes, 2)
         super().__init__()
         self.num_classes = num_classes
         self.config: dict[str, Any] = {"width": width, "num_classes": num_classes}

@@ -122,11 +122,11 @@ class GAN(ConditionalGenerator):
         temperature: float = 0.9,
         num_classes: int = NUM_CLASSES,
     ) -> None:
-        check_at_least("latent_dim", latent_dim, 1)
-        check_at_least("width", width, 2)
-        check_at_least("hidden", hidden, 2)
+        latent_dim = check_at_least("latent_dim", latent_dim, 1)
+        width = check_at_least("width", width, 2)
+        hidden = check_at_least("hidden", hidden, 2)
         check_positive("temperature", temperature)
-        check_at_least("num_classes", num_classes, 2)
+        num_classes = check_at_least("num_classes", num_classes, 2)
         super().__init__()
         self.latent_dim, self.num_classes = latent_dim, num_classes
         self.temperature = temperature

@@ -90,9 +90,9 @@ class InpaintingCVAE(ConditionalVAE):
     told = "masked images"
 
     def __init__(self, latent_dim: int = 32, width: int = 32, hidden: int = 256) -> None:
-        check_at_least("latent_dim", latent_dim, 0)
-        check_at_least("width", width, 2)
-        check_at_least("hidden", hidden, 1)
+        latent_dim = check_at_least("latent_dim", latent_dim, 0)
+        width = check_at_least("width", width, 2)
+        hidden = check_at_least("hidden", hidden, 1)
         super().__init__()
         self.latent_dim = latent_dim
         self.config = {"latent_dim": latent_dim, "width": width, "hidden": hidden}

@@ -45,10 +45,10 @@ class LabelCVAE(ConditionalVAE):
         label_in: str = "both",
         num_classes: int = NUM_CLASSES,
     ) -> None:
-        check_at_least("latent_dim", latent_dim, 1)
-        check_at_least("width", width, 1)
+        latent_dim = check_at_least("latent_dim", latent_dim, 1)
+        width = check_at_least("width", width, 1)
         check_choice("label_in", label_in, LABEL_IN)
-        check_at_least("num_classes", num_classes, 2)
+        num_classes = check_at_least("num_classes", num_classes, 2)
         super().__init__()
         self.latent_dim, self.num_classes = latent_dim, num_classes
         self.config = {

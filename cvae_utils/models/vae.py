@@ -23,9 +23,9 @@ class VAE(ConditionalVAE):
     def __init__(
         self, latent_dim: int = 16, width: int = 512, num_classes: int = NUM_CLASSES
     ) -> None:
-        check_at_least("latent_dim", latent_dim, 1)
-        check_at_least("width", width, 1)
-        check_at_least("num_classes", num_classes, 2)
+        latent_dim = check_at_least("latent_dim", latent_dim, 1)
+        width = check_at_least("width", width, 1)
+        num_classes = check_at_least("num_classes", num_classes, 2)
         super().__init__()
         self.latent_dim, self.num_classes = latent_dim, num_classes
         self.config = {"latent_dim": latent_dim, "width": width, "num_classes": num_classes}

@@ -66,9 +66,8 @@ class DigitExplorer(Explorer):
         names: dict[int, str] | None = None,
         classes: Sequence[str] = DIGITS,
     ) -> None:
-        if digit is not None:
-            check_digit(digit, num_classes=model.num_classes)
-        first = min(7, model.num_classes - 1) if digit is None else digit
+        digit = min(7, model.num_classes - 1) if digit is None else digit
+        first = check_digit(digit, num_classes=model.num_classes)
         self.model = model
         self.digit = label_slider(first, classes, num_classes=model.num_classes)
         super().__init__([self.digit], _with_sliders(model, dimensions), names)

@@ -16,7 +16,7 @@ import ipywidgets
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cvae_utils.checks import NUM_CLASSES, check_classes
+from cvae_utils.checks import NUM_CLASSES, check_classes, check_whole
 from cvae_utils.data import DIGITS
 from cvae_utils.files import write_whole
 from cvae_utils.widgets.pictures import State, png
@@ -164,7 +164,7 @@ class Explorer(ipywidgets.VBox):
         )
         self.save = ipywidgets.Button(description="Save", icon="download")
         self.shifts = {
-            dimension: ipywidgets.FloatSlider(
+            check_whole("dimensions", dimension): ipywidgets.FloatSlider(
                 0,
                 min=-3,
                 max=3,

@@ -10,6 +10,7 @@ import copy
 import functools
 import io
 import json
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -161,27 +162,28 @@ class DrawingState:
 State = ExplorerState | StyleState | MorphState | DuelState | HoleState | DrawingState
 
 
-def check_digit(digit: int, name: str = "digit", num_classes: int = NUM_CLASSES) -> None:
-    """Raise unless `digit` is one of 0 to num_classes - 1.
+def check_digit(digit: int, name: str = "digit", num_classes: int = NUM_CLASSES) -> int:
+    """Return `digit` as a plain int; raise unless it is one of 0 to num_classes - 1.
 
     Raises:
-        TypeError: not an int.
+        TypeError: not a whole number.
         ValueError: another number.
     """
-    check_at_least(name, digit, 0, num_classes - 1)
+    return check_at_least(name, digit, 0, num_classes - 1)
 
 
-def check_image(image: int, images: Tensor) -> None:
-    """Raise unless `image` numbers one of `images` (N, 28, 28) in [0, 1].
+def check_image(image: int, images: Tensor) -> int:
+    """Return `image` as a plain int; raise unless it numbers one of `images` (N, 28, 28) in [0, 1].
 
     Raises:
-        TypeError: not an int.
+        TypeError: not a whole number.
         ValueError: another number, or images of another shape or range.
     """
     check_unit_images("images", images)
-    check_whole("image", image)
+    image = check_whole("image", image)
     if image not in range(len(images)):
         raise ValueError(f"image must be from 0 to {len(images) - 1}, got {image!r}")
+    return image
 
 
 def shifted_noise(latent_dim: int, count: int, seed: int, shifts: Shifts) -> Tensor:
@@ -191,13 +193,13 @@ def shifted_noise(latent_dim: int, count: int, seed: int, shifts: Shifts) -> Ten
         ValueError: no codes, a seed out of range, a shift that is not finite or of a dimension that
             there is not.
     """
-    check_at_least("latent_dim", latent_dim, 0)
-    check_at_least("count", count, 1)
-    check_seed("seed", seed)
+    latent_dim = check_at_least("latent_dim", latent_dim, 0)
+    count = check_at_least("count", count, 1)
+    seed = check_seed("seed", seed)
     check_is("shifts", shifts, Mapping, "latent dimension -> shift")
     eps = torch.randn(count, latent_dim, generator=torch.Generator().manual_seed(seed))
     for dimension, shift in shifts.items():
-        check_whole("shifts", dimension)
+        dimension = check_whole("shifts", dimension)
         check_number(f"shifts[{dimension}]", shift, -FARTHEST, FARTHEST)
         if dimension not in range(latent_dim):
             wanted = (
@@ -219,10 +221,10 @@ def explore(model: ConditionalGenerator, state: ExplorerState, count: int = 20) 
     """
     check_model("model", model, ConditionalGenerator)
     check_is("state", state, ExplorerState)
-    check_digit(state.digit, num_classes=model.num_classes)
+    digit = check_digit(state.digit, num_classes=model.num_classes)
     model, weights = _resting(model), next(model.parameters())
     z = shifted_noise(model.latent_dim, count, state.seed, state.shifts).to(weights)
-    return model.generate(z, torch.full((count,), state.digit, device=weights.device))
+    return model.generate(z, torch.full((count,), digit, device=weights.device))
 
 
 @torch.no_grad()
@@ -249,17 +251,17 @@ def restyle(
     """
     check_model("model", model, ConditionalVAE)
     check_is("state", state, StyleState)
-    check_digit(state.digit, num_classes=model.num_classes)
-    check_seed("seed", state.seed)
-    check_at_least("hands", hands, 1)
+    digit = check_digit(state.digit, num_classes=model.num_classes)
+    seed = check_seed("seed", state.seed)
+    hands = check_at_least("hands", hands, 1)
     check_unit_images("images", images)
     check_labels("labels", labels, len(images), num_classes=model.num_classes)
     check_beside("labels", labels, images, "images")
-    candidates = (labels == state.digit).nonzero().squeeze(1)
+    candidates = (labels == digit).nonzero().squeeze(1)
     if len(candidates) == 0:
         raise ValueError(f"digit must be one of the labels {labels.unique().tolist()}, "
-                         f"got {state.digit}")  # fmt: skip
-    order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(state.seed))
+                         f"got {digit}")  # fmt: skip
+    order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))
     chosen = candidates[order[:hands].to(labels.device)]
     model, weights = _resting(model), next(model.parameters())
     device = weights.device
@@ -290,12 +292,14 @@ def morph(
     """
     check_model("model", model, ConditionalGenerator)
     check_is("state", state, MorphState)
-    check_digit(state.first, "first", model.num_classes)
-    check_digit(state.last, "last", model.num_classes)
-    check_at_least("columns", columns, 2)
-    check_at_least("rows", rows, 2)
+    ends = [
+        check_digit(state.first, "first", model.num_classes),
+        check_digit(state.last, "last", model.num_classes),
+    ]
+    columns = check_at_least("columns", columns, 2)
+    rows = check_at_least("rows", rows, 2)
     model, anchor = _resting(model), next(model.parameters())
-    labels = torch.tensor([state.first, state.last], device=anchor.device)
+    labels = torch.tensor(ends, device=anchor.device)
     first, last = one_hot_labels(labels, model.num_classes, anchor.dtype)  # (C,) each
     share = torch.linspace(0, 1, columns, dtype=anchor.dtype, device=anchor.device)[:, None]
     c = torch.lerp(first, last, share).repeat(rows, 1)  # (rows * columns, C)
@@ -320,15 +324,15 @@ def duel(models: Sequence[ConditionalGenerator], state: DuelState, count: int = 
     for model in models:
         check_model("models", model, ConditionalGenerator)
     check_is("state", state, DuelState)
-    for model in models:
-        check_digit(state.digit, num_classes=model.num_classes)
-    check_positive("temperature", state.temperature)
     check_at_least("the number of models", len(models), 1)
+    for model in models:
+        digit = check_digit(state.digit, num_classes=model.num_classes)
+    check_positive("temperature", state.temperature)
     drawn = []
     for model in map(_resting, models):
         weights = next(model.parameters())
         eps = shifted_noise(model.latent_dim, count, state.seed, {}).to(weights)
-        labels = torch.full((count,), state.digit, device=weights.device)
+        labels = torch.full((count,), digit, device=weights.device)
         drawn.append(model.generate(state.temperature * eps, labels).cpu())
     return torch.cat(drawn)
 
@@ -383,9 +387,8 @@ def fill(model: InpaintingCVAE, images: Tensor, state: HoleState, count: int = 1
             shift of a dimension that the model has not got.
     """
     check_is("state", state, HoleState)
-    check_even("count", count)
-    check_image(state.image, images)
-    original = images[state.image]
+    count = check_even("count", count)
+    original = images[check_image(state.image, images)]
     mask = masks.hole(state.top, state.left, state.size, state.size)
     completions = complete(model, original, mask, state.seed, state.shifts, count).cpu()
     original = original.cpu()
@@ -393,11 +396,12 @@ def fill(model: InpaintingCVAE, images: Tensor, state: HoleState, count: int = 1
     return two_rows((flawed, original), completions)
 
 
-def check_even(name: str, value: int) -> None:
-    """Raise unless `value` is 2, 4, 6 or so: as many in the upper row as in the lower one."""
-    check_at_least(name, value, 2)
+def check_even(name: str, value: int) -> int:
+    """Return `value` as a plain int; raise unless it is 2, 4, 6 or so: two rows, equally long."""
+    value = check_at_least(name, value, 2)
     if value % 2:
         raise ValueError(f"{name} must be an even number, got {value}")
+    return value
 
 
 def two_rows(before: Sequence[Tensor], completions: Tensor) -> Tensor:
@@ -470,8 +474,8 @@ def page(images: Tensor, state: DrawingState) -> tuple[Tensor, Tensor]:
         check_unit_images("images", images)
         image, mask = torch.zeros(IMAGE_SHAPE), torch.zeros(IMAGE_SHAPE, dtype=torch.bool)
     else:
-        check_image(state.image, images)
-        image, mask = images[state.image].cpu(), torch.ones(IMAGE_SHAPE, dtype=torch.bool)
+        original = images[check_image(state.image, images)]
+        image, mask = original.cpu(), torch.ones(IMAGE_SHAPE, dtype=torch.bool)
     for tool, points in state.strokes:
         distance = _distance(points)  # (28, 28)
         touched = distance <= BRUSH_RADIUS
@@ -497,7 +501,7 @@ def fill_page(
     Raises:
         ValueError: an image that is not among `images` (N, 28, 28), or an unknown tool.
     """
-    check_even("count", count)
+    count = check_even("count", count)
     image, mask = page(images, state)
     return two_rows((), complete(model, image, mask, state.seed, {}, count).cpu())
 
@@ -516,14 +520,15 @@ def png(images: Tensor, columns: int, zoom: int = 2, state: State | None = None)
         TypeError: a state that holds something else than numbers and words.
         ValueError: images of another shape or range, columns or zoom below 1.
     """
-    check_at_least("zoom", zoom, 1)
+    zoom = check_at_least("zoom", zoom, 1)
     check_is("state", state, (*get_args(State), NoneType), "a state of an app, or None")
     grey = (tile(images, columns, gap=4) * 255).round().byte()
     picture = Image.fromarray(grey.numpy())
     notes = PngInfo()
     if state is not None:
         try:
-            settings = json.dumps({"state": type(state).__name__} | asdict(state))
+            named = {"state": type(state).__name__} | asdict(state)
+            settings = json.dumps(named, default=operator.index)  # numpy's whole numbers
         except (TypeError, ValueError) as error:
             raise TypeError(f"state must hold what JSON can hold: {error}") from error
         notes.add_text("settings", settings)

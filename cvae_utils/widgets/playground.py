@@ -84,7 +84,7 @@ class Playground(ipywidgets.Tab):
         classes: Sequence[str] = DIGITS,
         sliders: int = 6,
     ) -> None:
-        check_at_least("sliders", sliders, 1)
+        sliders = check_at_least("sliders", sliders, 1)
         digits = digits.take(self.STYLES)
         images = to_unit(digits.images)
         names = {n: f"{word}, z[{n}]" for n, word in most_used(cvae, digits, sliders).items()}
