@@ -64,6 +64,12 @@ def test_std_is_exp_of_half_the_logvar() -> None:
     assert Gaussian(torch.zeros(1, 2), logvar).std[0].tolist() == pytest.approx([3.0, 0.5])
 
 
+def test_the_order_in_memory_has_no_say_in_the_noise() -> None:
+    mu = torch.arange(12.0).view(4, 3)
+    usual, turned = (Gaussian(m, torch.zeros(4, 3)) for m in (mu, mu.T.contiguous().T))
+    assert torch.equal(turned.sample(source(0)), usual.sample(source(0)))
+
+
 def test_dimensions_and_rows_get_noise_of_their_own() -> None:
     z = Gaussian(torch.zeros(20_000, 2), torch.zeros(20_000, 2)).sample(source(0))
     assert torch.corrcoef(z.T)[0, 1].abs() < 0.04

@@ -65,7 +65,9 @@ class Gaussian(NamedTuple):
         """
         self.check()
         check_generator("generator", generator, self.mu.device)
-        return self.mu + self.std * torch.empty_like(self.mu).normal_(generator=generator)
+        # Contiguous: noise is filled in in memory's order, which a transposed mu has otherwise.
+        eps = torch.empty_like(self.mu, memory_format=torch.contiguous_format)
+        return self.mu + self.std * eps.normal_(generator=generator)
 
     def at(self, eps: Tensor) -> Tensor:
         """Return the codes that lie eps (..., B, latent_dim) standard deviations from the means.
