@@ -45,7 +45,8 @@ def bernoulli_log_likelihood(logits: Tensor, x: Tensor, counted: Tensor | None =
         ValueError: other shapes or dtypes, or tensors on different devices. Values are trusted.
     """
     check_floats("logits", logits, "B", 28, 28)
-    for name, part in ({"x": x} if counted is None else {"x": x, "counted": counted}).items():
+    parts = {"x": x} if counted is None else {"x": x, "counted": counted}
+    for name, part in parts.items():
         check_floats(name, part, *logits.shape)
         check_beside(name, part, logits, "logits")
     pixels = F.binary_cross_entropy_with_logits(logits, x, counted, reduction="none")
