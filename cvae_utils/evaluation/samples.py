@@ -146,6 +146,9 @@ def density_and_coverage(
 ) -> Diversity:
     """Find which drawn examples (M, F) lie in the neighbourhoods of which real ones (N, F).
 
+    Features that lie farther from zero than from one another, by a factor of a hundred, need 64
+    bits: `torch.cdist` takes |a - b|^2 apart as `nearest` does, and rounds.
+
     Args:
         real: features of real digits.
         radii: of their neighbourhoods, as `neighbourhoods` returns them.
