@@ -70,7 +70,7 @@ def joined(device: str = "auto") -> Iterator[Crew]:
     kind, _, number = device.partition(":")
     if kind == "cuda" and number and int(os.environ["WORLD_SIZE"]) > 1:
         raise ValueError(
-            f"--device must be 'cpu', 'cuda' or 'auto' for several processes, got {device!r}: "
+            f"device must be 'cpu', 'cuda' or 'auto' for several processes, got {device!r}: "
             "each takes a GPU of its own"
         )
     on_gpus = kind != "cpu" and torch.cuda.is_available()

@@ -193,7 +193,7 @@ def test_processes_talk_through_what_their_device_has(
     with joined(device):
         pass
     assert taken == [*([1] if backend == "nccl" else []), backend]
-    refused = r"^--device must be 'cpu', 'cuda' or 'auto' .*, got 'cuda:0': each takes a GPU"
+    refused = r"^device must be 'cpu', 'cuda' or 'auto' .*, got 'cuda:0': each takes a GPU"
     with pytest.raises(ValueError, match=refused), joined("cuda:0"):
         pass
 
