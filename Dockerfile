@@ -10,6 +10,9 @@
 # To keep a downloaded MNIST:  --volume cvae-data:/home/reader/series/data
 FROM python:3.11-slim
 
+# For work on the series in the dev container: Python's image has neither.
+RUN apt-get update && apt-get install --yes --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
+
 RUN useradd --create-home reader && install --directory --owner=reader /home/reader/series
 WORKDIR /home/reader/series
 
