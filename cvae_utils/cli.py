@@ -56,6 +56,8 @@ OTHERS = tuple(name for name in data.NAMES if name != checkpoints.SHIPPED)
 EFFORT = 0.1  # of the epochs: minutes in place of an hour, and good enough to look at
 FEW_CODES = 10  # for each image: MNIST's 100 and 500 would take longer than a tenth of the epochs
 MASK = "which pixels are hidden; quadrants-N leaves N of the four visible"
+MOST_SHOWN = 1000  # digits in a row or column: twice as many are more than matplotlib can draw
+AT_MOST = f"at most {MOST_SHOWN}"
 INTERRUPTED = 130  # the exit code that shells use for Ctrl-C
 
 
@@ -137,7 +139,7 @@ def parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("checkpoint", help="a file, or the name of shipped weights")
     sample.add_argument("--out", type=Path, required=True, help="PNG to write")
-    sample.add_argument("--per-label", type=int, default=20, help="images in each row")
+    sample.add_argument("--per-label", type=int, default=20, help=f"images in each row, {AT_MOST}")
     sample.add_argument("--seed", type=int, default=0, help="of the codes")
     sample.set_defaults(run=_sample)
 
@@ -151,8 +153,12 @@ def parser() -> argparse.ArgumentParser:
         "--mask", choices=tuple(masks.SOURCES), default=argparse.SUPPRESS,
         help=f"{MASK} (default: as in training)",
     )  # fmt: skip
-    inpaint.add_argument("--digits", type=int, default=10, help="how many of the test digits")
-    inpaint.add_argument("--completions", type=int, default=8, help="rows of filled digits")
+    inpaint.add_argument(
+        "--digits", type=int, default=10, help=f"how many of the test digits, {AT_MOST}"
+    )
+    inpaint.add_argument(
+        "--completions", type=int, default=8, help=f"rows of filled digits, {AT_MOST}"
+    )
     inpaint.add_argument("--seed", type=int, default=0, help="of the codes, and of mixed masks")
     inpaint.set_defaults(run=_inpaint)
 
@@ -424,7 +430,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _sample(options: argparse.Namespace) -> int:
-    check_at_least("--per-label", options.per_label, 1)
+    check_at_least("--per-label", options.per_label, 1, MOST_SHOWN)
     check_seed("--seed", options.seed)
     model = checkpoints.load_generator(options.checkpoint)
     _check_out(options.out, ".png")
@@ -454,8 +460,8 @@ def _class_names(provenance: checkpoints.Provenance, num_classes: int) -> list[s
 
 
 def _inpaint(options: argparse.Namespace) -> int:
-    check_at_least("--digits", options.digits, 1)
-    check_at_least("--completions", options.completions, 1)
+    check_at_least("--digits", options.digits, 1, MOST_SHOWN)
+    check_at_least("--completions", options.completions, 1, MOST_SHOWN)
     check_seed("--seed", options.seed)
     model = checkpoints.load_inpainting(options.checkpoint, trained_on=options.data)
     learned = _mask_of(checkpoints.load(options.checkpoint, trained_on=options.data)[1])

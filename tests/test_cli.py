@@ -722,10 +722,10 @@ def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
     assert main(["inpaint", "label_cvae", *out]) == 1
     assert "label_cvae is a label_cvae, an inpainting_cvae was wanted" in capsys.readouterr().err
     for option in ("--digits", "--completions"):
-        assert main(["inpaint", str(inpainting_checkpoint), option, "0", *out]) == 1
-        assert f"{option} must be" in capsys.readouterr().err
-    assert main(["inpaint", str(inpainting_checkpoint), "--digits", "1001", *out]) == 1
-    assert "--digits must be a whole number from 1 to 1000, got 1001" in capsys.readouterr().err
+        for count in ("0", "1001"):
+            assert main(["inpaint", str(inpainting_checkpoint), option, count, *out]) == 1
+            wanted = f"{option} must be a whole number from 1 to 1000, got {count}"
+            assert wanted in capsys.readouterr().err
     assert main(["inpaint", "inpainting_centre", "--data", "kmnist", *out]) == 1
     assert "prepare kmnist" in capsys.readouterr().err  # MNIST's do not fill other data's holes
     assert not (tmp_path / "filled.png").exists()
@@ -770,6 +770,7 @@ def test_inpaint_wants_an_inpainting_model_and_something_to_fill(
         (["sample", "no_such_weights", "--out", "OUT"], "no checkpoint .*no_such_weights"),
         (["sample", "classifier", "--out", "OUT"], "a model that draws digits by label was wanted"),
         (["sample", "vae", "--out", "OUT", "--per-label", "0"], "--per-label must be .* got 0"),
+        (["sample", "vae", "--out", "OUT", "--per-label", "1001"], "--per-label .* 1 to 1000, got"),
         (["sample", "vae", "--out", "vae.safetensors"], "--out must be .* it must end in .png"),
         (["inpaint", "inpainting_centre", "--out", "x"], "--out must be .* it must end in .png"),
         (["train", "vae", "--out", "OUT", "--epochs", "0"], "--epochs must be .* got 0"),
