@@ -147,7 +147,7 @@ def density_and_coverage(
     """Find which drawn examples (M, F) lie in the neighbourhoods of which real ones (N, F).
 
     Features that lie farther from zero than from one another, by a factor of a hundred, need 64
-    bits: `torch.cdist` takes |a - b|^2 apart as `nearest` does, and rounds.
+    bits: `torch.cdist` multiplies squared distances out, as `nearest` does, and rounds.
 
     Args:
         real: features of real digits.
